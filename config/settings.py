@@ -1,0 +1,276 @@
+"""The settings of every process, read from the environment once, at start. `.env.example` explains each variable.
+
+The wallet's key is not here: `config.env.signer_secrets` reads it, in the signer's process only.
+"""
+
+import os
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from django.urls import reverse_lazy
+
+from config.env import Reader, layered
+from config.stack.paths import DATABASE_NAME, DATABASE_USER, POSTGRES_PORT, PROJECT_ROOT, State, state_dir
+
+T = TypeVar("T")
+
+BASE_DIR = PROJECT_ROOT
+_values = layered(os.environ, BASE_DIR)
+_read = Reader(_values)
+
+# --- Which kind of system this is ------------------------------------------------------------------------------------
+MODE = _read.word("MODE", default="sandbox", choices=("sandbox", "live"))
+LIVE = MODE == "live"
+STATE_DIR = state_dir(_values)
+_state = State(STATE_DIR)
+DEBUG = _read.flag("DEBUG", default=False)
+if LIVE and DEBUG:
+    _read.problem("DEBUG", "must be off in live mode: error pages show settings and requests")
+
+
+def _sandbox(default: T) -> T | None:
+    """`default` in sandbox mode; in live mode None, which makes the variable required."""
+    return None if LIVE else default
+
+
+# --- Secrets ---------------------------------------------------------------------------------------------------------
+# The sandbox defaults let tests and `manage.py` start without a stack. `runstack` replaces them by random ones, and
+# live mode has no defaults at all; that somebody copies these into a live environment is refused below.
+_SANDBOX_SECRET_KEY = "sandbox-only-django-key-0123456789abcdefghijklmnopqrstuvwxyz"  # noqa: S105
+_SANDBOX_INGEST_SECRET = "whsec_c2FuZGJveC1vbmx5LWluZ2VzdC1zZWNyZXQtMDEyMw=="  # noqa: S105
+_SANDBOX_TOKEN_KEY = "sandbox-only-token-key-0123456789abcdef"  # noqa: S105
+_SANDBOX_API_KEY = "sandbox-only-changenow-key"
+_SANDBOX_IPN_SECRET = "sandbox-only-ipn-secret"  # noqa: S105
+
+SECRET_KEY = _read.secret("SECRET_KEY", default=_sandbox(_SANDBOX_SECRET_KEY), minimum_length=50)
+SECRET_KEY_FALLBACKS = _read.secrets("SECRET_KEY_FALLBACKS", default=[], minimum_length=50)
+CHANGENOW_API_KEY = _read.secret("CHANGENOW_API_KEY", default=_sandbox(_SANDBOX_API_KEY), minimum_length=16)
+NOWPAYMENTS_IPN_SECRET = _read.secret("NOWPAYMENTS_IPN_SECRET", default=_sandbox(_SANDBOX_IPN_SECRET), minimum_length=16)
+# Two at most: the one in use and, during a rotation, the one before it.
+INGEST_SIGNING_SECRETS = _read.secrets(
+    "INGEST_SIGNING_SECRETS",
+    default=_sandbox([_SANDBOX_INGEST_SECRET]),
+    minimum_length=38,
+    maximum_count=2,
+    prefix="whsec_",
+)
+# The first signs, all verify.
+TOKEN_SIGNING_KEYS = _read.secrets("TOKEN_SIGNING_KEYS", default=_sandbox([_SANDBOX_TOKEN_KEY]), minimum_length=32)
+if LIVE:
+    for _name, _value in (
+        ("SECRET_KEY", SECRET_KEY),
+        ("CHANGENOW_API_KEY", CHANGENOW_API_KEY),
+        ("NOWPAYMENTS_IPN_SECRET", NOWPAYMENTS_IPN_SECRET),
+        ("INGEST_SIGNING_SECRETS", ",".join(INGEST_SIGNING_SECRETS)),
+        ("TOKEN_SIGNING_KEYS", ",".join(TOKEN_SIGNING_KEYS)),
+    ):
+        if "sandbox-only" in _value or _SANDBOX_INGEST_SECRET in _value:
+            _read.problem(_name, "is the sandbox's default, refused in live mode")
+
+# --- The outside world -----------------------------------------------------------------------------------------------
+CHANGENOW_API_URL = _read.url(
+    "CHANGENOW_API_URL", default="https://api.changenow.io" if LIVE else "http://127.0.0.1:8081", public=LIVE
+)
+ETH_RPC_URLS = _read.urls("ETH_RPC_URLS", default=_sandbox(["http://127.0.0.1:8545"]), public=LIVE)
+ETH_CHAIN_ID = _read.whole("ETH_CHAIN_ID", default=1 if LIVE else 31337, minimum=1, maximum=2**63)
+ETH_CONFIRMATIONS = _read.whole("ETH_CONFIRMATIONS", default=12 if LIVE else 2, minimum=1, maximum=10_000)
+# In the sandbox: the first account of a development chain, and the contract it deploys first.
+_SANDBOX_WALLET = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
+_SANDBOX_CONTRACT = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
+HOST_WALLET_ADDRESS = _read.address(
+    "HOST_WALLET_ADDRESS", default=_sandbox(_SANDBOX_WALLET), forbidden=_SANDBOX_WALLET if LIVE else ""
+)
+USDT_CONTRACT_ADDRESS = _read.address(
+    "USDT_CONTRACT_ADDRESS", default=_sandbox(_SANDBOX_CONTRACT), forbidden=_SANDBOX_CONTRACT if LIVE else ""
+)
+PROVIDER_TIMEOUT_S = _read.whole("PROVIDER_TIMEOUT_S", default=15, minimum=1, maximum=120)
+
+# --- Money: limits and first values ----------------------------------------------------------------------------------
+PLATFORM_FEE_PERCENT = _read.decimal(
+    "PLATFORM_FEE_PERCENT", default=Decimal(3), minimum=Decimal(0), maximum=Decimal("99.99")
+)
+MICRO_BATCH_THRESHOLD_USD = _read.decimal(
+    "MICRO_BATCH_THRESHOLD_USD", default=Decimal(200), minimum=Decimal("0.01"), maximum=Decimal(10**9)
+)
+MAX_PAYMENT_USD = _read.decimal(
+    "MAX_PAYMENT_USD", default=Decimal(10_000), minimum=Decimal("0.01"), maximum=Decimal(10**9)
+)
+# The gas price above which a payment waits for calmer times: 200 gwei.
+MAX_FEE_PER_GAS_WEI = _read.whole("MAX_FEE_PER_GAS_WEI", default=200 * 10**9, minimum=10**6, maximum=10**14)
+# How far the value of the ETH that leaves may be from the members' USD, in hundredths of a percent.
+VALUE_BAND_BPS = _read.whole("VALUE_BAND_BPS", default=1000, minimum=1, maximum=10_000)
+
+# --- How often the sweeps run ----------------------------------------------------------------------------------------
+_DAY_S = 86_400
+THRESHOLD_CHECK_EVERY_S = _read.whole("THRESHOLD_CHECK_EVERY_S", default=900, minimum=1, maximum=_DAY_S)
+SWEEP_EVERY_S = _read.whole("SWEEP_EVERY_S", default=15, minimum=1, maximum=_DAY_S)
+EXCHANGE_POLL_EVERY_S = _read.whole("EXCHANGE_POLL_EVERY_S", default=30, minimum=1, maximum=_DAY_S)
+CHAIN_POLL_EVERY_S = _read.whole("CHAIN_POLL_EVERY_S", default=12, minimum=1, maximum=_DAY_S)
+
+# --- Django ----------------------------------------------------------------------------------------------------------
+ALLOWED_HOSTS = _read.words("ALLOWED_HOSTS", default=_sandbox(["localhost", "127.0.0.1", "[::1]"]))
+if LIVE and "*" in ALLOWED_HOSTS:
+    _read.problem("ALLOWED_HOSTS", "must name the hosts in live mode, not *")
+CSRF_TRUSTED_ORIGINS = [f"https://{host.removeprefix('.')}" for host in ALLOWED_HOSTS] if LIVE else []
+
+INSTALLED_APPS = [
+    "config.apps.SluiceConfig",
+    "unfold",
+    "unfold.contrib.filters",
+    "unfold.contrib.forms",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "django_celery_beat",
+    "rest_framework",
+    "hostpay.apps.HostpayConfig",
+    "payouts.apps.PayoutsConfig",
+    "batches.apps.BatchesConfig",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = reverse_lazy("admin:login")
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LANGUAGE_CODE = "en-us"
+USE_I18N = True
+USE_TZ = True
+TIME_ZONE = "UTC"
+# A signed bulk request of some thousand payments must fit; nobody sends more by accident.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
+
+# --- Database --------------------------------------------------------------------------------------------------------
+_embedded = {
+    "ENGINE": "django.db.backends.postgresql",
+    "NAME": DATABASE_NAME,
+    "USER": DATABASE_USER,
+    "PASSWORD": "",
+    "HOST": os.fspath(_state.sockets),
+    "PORT": str(POSTGRES_PORT),
+}
+_SESSION_OPTIONS = " ".join(
+    f"-c {option}"
+    for option in (
+        "timezone=UTC",
+        # The longest honest statement is the distribution of a batch of 100 000 members, a few seconds.
+        "statement_timeout=30s",
+        # Locks are held for one short transaction; who waits longer than this waits for something broken.
+        "lock_timeout=10s",
+        # A transaction that does nothing holds locks: a process that died in a debugger, or a forgotten shell.
+        "idle_in_transaction_session_timeout=60s",
+    )
+)
+_database = _read.database("DATABASE_URL", default=_embedded)
+DATABASES = {
+    "default": {
+        **_database,
+        # Without persistent connections each request pays for a new PostgreSQL process: a third of the throughput.
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {
+            **_database.get("OPTIONS", {}),
+            "options": _SESSION_OPTIONS,
+            "application_name": "sluice",
+            "connect_timeout": 5,
+        },
+        "TEST": {"NAME": _values.get("TEST_DATABASE_NAME", "") or None},
+    }
+}
+
+# --- Broker ----------------------------------------------------------------------------------------------------------
+CELERY_BROKER_URL = _read.broker("CELERY_BROKER_URL", default=_state.broker_url)
+
+# --- REST ------------------------------------------------------------------------------------------------------------
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    # Nothing is open by accident: a view names who may call it.
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAdminUser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "COERCE_DECIMAL_TO_STRING": True,
+    "DATETIME_FORMAT": "iso-8601",
+}
+
+# --- Static files ----------------------------------------------------------------------------------------------------
+STATIC_URL = "static/"
+STATIC_ROOT = STATE_DIR / "static"
+STATICFILES_DIRS = [folder for folder in (BASE_DIR / "static",) if folder.is_dir()]
+_manifest = "whitenoise.storage.CompressedManifestStaticFilesStorage"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    # Only a deployment runs collectstatic; the sandbox serves the apps' own folders.
+    "staticfiles": {"BACKEND": _manifest if LIVE else "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+WHITENOISE_USE_FINDERS = not LIVE
+WHITENOISE_AUTOREFRESH = False
+
+# --- Security --------------------------------------------------------------------------------------------------------
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_AGE = 12 * 3600
+SESSION_COOKIE_SECURE = LIVE
+CSRF_COOKIE_SECURE = LIVE
+SECURE_SSL_REDIRECT = LIVE
+# The probes of a load balancer come over plain http.
+SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$", r"^metrics$"]
+SECURE_HSTS_SECONDS = 365 * _DAY_S if LIVE else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = LIVE
+SECURE_HSTS_PRELOAD = LIVE
+# Trusted only when a proxy that sets the header itself stands in front; else a client could claim https.
+if _read.flag("BEHIND_TLS_PROXY", default=LIVE):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# --- Logging ---------------------------------------------------------------------------------------------------------
+LOG_LEVEL = _read.word("LOG_LEVEL", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"()": "config.logs.LineFormatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {
+        # Django would write its own lines beside ours.
+        "django": {"handlers": [], "level": "INFO", "propagate": True},
+        "django.server": {"handlers": [], "level": "INFO", "propagate": True},
+        # Each would name every request it makes; config.lib.http has the line that counts.
+        "httpx": {"level": "WARNING"},
+        "httpcore": {"level": "WARNING"},
+    },
+}
+
+_read.finish()
