@@ -1,0 +1,47 @@
+"""Every PostgreSQL advisory lock of the project, named once.
+
+Lock order, for whoever takes more than one: advisory lock, then wallet row, then host payment row, then batch row,
+then accumulations (by primary key). A lock is held until the transaction ends.
+"""
+
+from enum import IntEnum
+
+from django.db import connection
+
+# The first key of every advisory lock of ours, so that another program on the same database does not meet us.
+_NAMESPACE = 0x51D1
+
+
+class Lock(IntEnum):
+    """The second key; a number is never reused for another purpose."""
+
+    THRESHOLD_CHECK = 1
+    POLICY = 2
+    SIGNING = 3
+    INTAKE = 4
+
+
+def hold(lock: Lock) -> None:
+    """Wait for `lock` and hold it, alone, to the end of the current transaction.
+
+    Raises:
+        RuntimeError: outside of a transaction, where the lock would be gone at once.
+    """
+    _take("pg_advisory_xact_lock", lock)
+
+
+def hold_shared(lock: Lock) -> None:
+    """Hold `lock` together with other shared holders; whoever wants it alone waits for all of them.
+
+    Raises:
+        RuntimeError: outside of a transaction.
+    """
+    _take("pg_advisory_xact_lock_shared", lock)
+
+
+def _take(function: str, lock: Lock) -> None:
+    if not connection.in_atomic_block:
+        message = f"advisory lock {lock.name} needs a transaction to live in"
+        raise RuntimeError(message)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {function}(%s, %s)", [_NAMESPACE, lock.value])

@@ -1,0 +1,87 @@
+"""The seam upward: who requested a host payment is told its end through this registry.
+
+hostpay knows nobody above it. Each requester registers exactly one handler for its context in its `AppConfig.ready()`.
+A handler touches only the database: it runs inside the transaction that stamps the payment as delivered, so its effect
+happens exactly once.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from hostpay.models import Context
+
+# `threshold` waits for payouts to clients: until they are built, a request with it is refused.
+ACCEPTED_CONTEXTS = (Context.BATCH, Context.INSTANT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """A host payment came to its good end: `received_units` base units of the proceeds arrived."""
+
+    payment_id: UUID
+    context: str
+    reference: str
+    received_units: int
+    tx_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """A host payment ended without proceeds; no money left the house, or all of it came back."""
+
+    payment_id: UUID
+    context: str
+    reference: str
+    reason: str
+
+
+class Handler(Protocol):
+    """What a requester does when it is told; both run inside the delivering transaction."""
+
+    def on_settled(self, event: Settled) -> None: ...
+
+    def on_failed(self, event: Failed) -> None: ...
+
+
+class DoNothing:
+    """The handler of a context whose requester needs no call-back."""
+
+    def on_settled(self, event: Settled) -> None:
+        """Nothing to do: the proceeds went straight to whom they were for."""
+
+    def on_failed(self, event: Failed) -> None:
+        """Nothing to do: the payment itself is what operators see."""
+
+
+_handlers: dict[str, Handler] = {}
+
+
+def register(context: Context, handler: Handler) -> None:
+    """Make `handler` the one of `context`.
+
+    Raises:
+        ValueError: the context has a handler already.
+    """
+    if context in _handlers:
+        message = f"context {context} has a handler already: {_handlers[context]!r}"
+        raise ValueError(message)
+    _handlers[context] = handler
+
+
+def handler_for(context: str) -> Handler:
+    """The handler of `context`.
+
+    Raises:
+        LookupError: nobody registered one; `manage.py check` says so before a process serves.
+    """
+    try:
+        return _handlers[context]
+    except KeyError:
+        message = f"no handler is registered for context {context}"
+        raise LookupError(message) from None
+
+
+def contexts_without_handler() -> tuple[Context, ...]:
+    """The accepted contexts that nobody answers."""
+    return tuple(context for context in ACCEPTED_CONTEXTS if context not in _handlers)

@@ -1,0 +1,130 @@
+"""Orders at the swap provider."""
+
+from __future__ import annotations
+
+import uuid
+from typing import ClassVar
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from config.lib.columns import UNITS_LIMIT, number_above, units_field
+from config.lib.lifecycle import Edges, Lifecycle, StatusChange
+from hostpay.models.payment import HostPayment
+
+
+class OrderStatus(models.TextChoices):
+    ORDERING = "ordering", "being ordered"
+    OPEN = "open"
+    FINISHED = "finished"
+    FAILED = "failed"
+    REFUNDED = "refunded"
+    EXPIRED = "expired"
+    ABANDONED = "abandoned"
+
+
+class ExchangeOrder(Lifecycle):
+    """One order at the provider. The row is the intent, committed before the call; the answer is stored after it.
+
+    An order nobody pays moves no money and expires, so an order whose answer never came is abandoned and another one
+    is made; only the one that is current can ever be paid.
+    """
+
+    edges: ClassVar[Edges] = {
+        OrderStatus.ORDERING: frozenset({OrderStatus.OPEN, OrderStatus.ABANDONED}),
+        OrderStatus.OPEN: frozenset(
+            {
+                OrderStatus.FINISHED,
+                OrderStatus.FAILED,
+                OrderStatus.REFUNDED,
+                OrderStatus.EXPIRED,
+                OrderStatus.ABANDONED,
+            }
+        ),
+    }
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    payment = models.ForeignKey(HostPayment, on_delete=models.PROTECT, related_name="orders")
+    status = models.CharField(max_length=16, choices=OrderStatus.choices, default=OrderStatus.ORDERING)
+    is_current = models.BooleanField(default=True)
+    provider = models.CharField(max_length=16, default="changenow")
+    provider_order_id = models.CharField(max_length=64, null=True, blank=True)  # noqa: DJ001 - unique, so absent is NULL
+    send_units = units_field(help_text="Base units the order asks us to send.")
+    expected_units = units_field(null=True, blank=True, help_text="Base units of proceeds the provider estimated.")
+    payin_address = models.CharField(max_length=42, null=True, blank=True)  # noqa: DJ001 - unique, so absent is NULL
+    payout_address = models.CharField(max_length=42)
+    refund_address = models.CharField(max_length=42)
+    valid_until = models.DateTimeField(null=True, blank=True, help_text="The provider's own limit for the deposit.")
+
+    provider_status = models.CharField(
+        max_length=32, blank=True, help_text="The provider's latest word, as it was said."
+    )
+    reported_units = units_field(
+        null=True, blank=True, help_text="Proceeds by the provider's word: a cross-check only."
+    )
+    payin_hash = models.CharField(max_length=66, blank=True)
+    payout_hash = models.CharField(max_length=66, blank=True)
+    refund_hash = models.CharField(max_length=66, blank=True)
+    placed_answer = models.JSONField(null=True, blank=True, encoder=DjangoJSONEncoder)
+    latest_answer = models.JSONField(null=True, blank=True, encoder=DjangoJSONEncoder)
+    polled_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ("-created_at", "-id")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("payment",), condition=Q(is_current=True), name="payment_has_one_current_order"
+            ),
+            models.UniqueConstraint(
+                fields=("provider", "provider_order_id"), name="provider_order_belongs_to_one_order"
+            ),
+            # A pay-in address seen before could credit somebody else's exchange.
+            models.UniqueConstraint(fields=("payin_address",), name="payin_address_is_new"),
+            models.CheckConstraint(condition=Q(status__in=OrderStatus.values), name="exchange_order_status_is_known"),
+            models.CheckConstraint(
+                condition=Q(status__in=(OrderStatus.ORDERING, OrderStatus.ABANDONED))
+                | (Q(provider_order_id__isnull=False) & Q(payin_address__isnull=False)),
+                name="placed_order_has_id_and_address",
+            ),
+            models.CheckConstraint(
+                condition=number_above("send_units", floor=0, below=UNITS_LIMIT), name="exchange_order_sends_something"
+            ),
+            models.CheckConstraint(
+                condition=~Q(status=OrderStatus.ABANDONED) | Q(is_current=False), name="abandoned_order_is_not_current"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.provider_order_id or f"order {self.pk}"
+
+
+class ExchangeOrderStatusChange(StatusChange):
+    subject = models.ForeignKey(ExchangeOrder, on_delete=models.PROTECT, related_name="status_changes")
+
+
+class Receipt(models.Model):
+    """Proceeds that arrived: one finalised ERC-20 Transfer log to our wallet, credited to one order once."""
+
+    order = models.ForeignKey(ExchangeOrder, on_delete=models.PROTECT, related_name="receipts")
+    chain_id = models.PositiveBigIntegerField()
+    tx_hash = models.CharField(max_length=66)
+    log_index = models.PositiveIntegerField()
+    block_number = models.PositiveBigIntegerField()
+    block_hash = models.CharField(max_length=66)
+    from_address = models.CharField(max_length=42)
+    units = units_field()
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("chain_id", "tx_hash", "log_index"), name="transfer_log_is_credited_once"),
+            models.CheckConstraint(
+                condition=number_above("units", floor=0, below=UNITS_LIMIT), name="receipt_is_positive"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.units} units in {self.tx_hash}"

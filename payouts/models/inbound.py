@@ -1,0 +1,62 @@
+"""What arrived from outside, as it arrived."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+
+class Verdict(models.TextChoices):
+    """Whether the sender proved itself."""
+
+    VALID = "valid"
+    INVALID = "invalid", "not authentic"
+
+
+class Outcome(models.TextChoices):
+    RECEIVED = "received", "received, not processed yet"
+    RECORDED = "recorded", "became an accumulation"
+    REPLAYED = "replayed", "the same payment again"
+    CONFLICT = "conflict", "the same payment with other content"
+    REFUSED = "refused", "refused, see the error"
+    FAILED = "failed", "processing failed, can be replayed"
+
+
+class InboundEvent(models.Model):
+    """One delivery, stored raw before it is trusted: headers without secrets, the body's bytes, what became of it."""
+
+    source = models.CharField(max_length=32)
+    event_id = models.CharField(max_length=128, blank=True, help_text="The sender's own id of the delivery.")
+    headers = models.JSONField(default=dict)
+    body = models.BinaryField()
+    verdict = models.CharField(max_length=8, choices=Verdict.choices)
+    outcome = models.CharField(max_length=16, choices=Outcome.choices, default=Outcome.RECEIVED)
+    error = models.TextField(blank=True)
+    attempts = models.PositiveIntegerField(default=1, help_text="How often it was processed.")
+    accumulation = models.ForeignKey(
+        "payouts.Accumulation", null=True, blank=True, on_delete=models.PROTECT, related_name="inbound_events"
+    )
+    received_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.CheckConstraint(condition=Q(verdict__in=Verdict.values), name="inbound_event_verdict_is_known"),
+            models.CheckConstraint(condition=Q(outcome__in=Outcome.values), name="inbound_event_outcome_is_known"),
+            models.CheckConstraint(
+                condition=~Q(outcome=Outcome.RECORDED) | Q(accumulation__isnull=False),
+                name="recorded_event_has_an_accumulation",
+            ),
+            models.CheckConstraint(
+                condition=Q(verdict=Verdict.VALID) | Q(outcome=Outcome.REFUSED),
+                name="unauthentic_event_is_refused",
+            ),
+        )
+        indexes = (
+            # Rejected ones are bounded: the oldest are deleted, and this finds them.
+            models.Index(fields=("id",), condition=Q(verdict=Verdict.INVALID), name="inbound_event_invalid"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.source} {self.event_id or self.pk}"
