@@ -11,7 +11,7 @@ from kombu import Exchange, Queue
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-from django.conf import settings  # noqa: E402 (needs the variable above)
+from django.conf import settings
 
 DEFAULT_QUEUE = "default"
 # Only the worker of this queue has the wallet's key in its environment.

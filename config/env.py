@@ -76,7 +76,7 @@ class Reader:
                 raise _RuleError(f"must be one of {', '.join(allowed)}")
             return text
 
-        return self._read(name, check, default, "")
+        return self._read(name, check, default, blank="")
 
     def flag(self, name: str, *, default: bool) -> bool:
         def check(text: str) -> bool:
@@ -84,7 +84,7 @@ class Reader:
                 raise _RuleError("must be true or false")
             return bool(environ.Env.parse_value(text, bool))
 
-        return self._read(name, check, default, False)
+        return self._read(name, check, default, blank=False)
 
     def whole(self, name: str, *, default: int | None = None, minimum: int = 0, maximum: int = 10**30) -> int:
         def check(text: str) -> int:
@@ -92,7 +92,7 @@ class Reader:
                 raise _RuleError(f"must be a whole number from {minimum} to {maximum}")
             return int(text)
 
-        return self._read(name, check, default, minimum)
+        return self._read(name, check, default, blank=minimum)
 
     def decimal(self, name: str, *, default: Decimal | None = None, minimum: Decimal, maximum: Decimal) -> Decimal:
         def check(text: str) -> Decimal:
@@ -100,11 +100,11 @@ class Reader:
                 raise _RuleError(f"must be a plain decimal number from {minimum} to {maximum}")
             return Decimal(text)
 
-        return self._read(name, check, default, minimum)
+        return self._read(name, check, default, blank=minimum)
 
     def url(self, name: str, *, default: str | None = None, public: bool) -> str:
         """An http(s) address without a trailing slash; `public` wants https and another machine than this one."""
-        return self._read(name, lambda text: _url(text, public=public), default, "")
+        return self._read(name, lambda text: _url(text, public=public), default, blank="")
 
     def urls(self, name: str, *, default: list[str] | None = None, public: bool) -> list[str]:
         def check(text: str) -> list[str]:
@@ -113,10 +113,10 @@ class Reader:
                 raise _RuleError("must name at least one address")
             return found
 
-        return self._read(name, check, default, [])
+        return self._read(name, check, default, blank=[])
 
     def words(self, name: str, *, default: list[str] | None = None) -> list[str]:
-        return self._read(name, lambda text: [part for part in text.split(",") if part], default, [])
+        return self._read(name, lambda text: [part for part in text.split(",") if part], default, blank=[])
 
     def address(self, name: str, *, default: str | None = None, forbidden: str = "") -> str:
         """An Ethereum address with its EIP-55 checksum; `forbidden` is the sandbox's own, refused in live mode."""
@@ -128,7 +128,7 @@ class Reader:
                 raise _RuleError("is the sandbox's address, refused in live mode")
             return text
 
-        return self._read(name, check, default, "")
+        return self._read(name, check, default, blank="")
 
     def secret(self, name: str, *, default: str | None = None, minimum_length: int = 1) -> str:
         """One secret, from `NAME` or the file `NAME_FILE`; masked in every log line from here on."""
@@ -138,7 +138,7 @@ class Reader:
                 raise _RuleError(f"must have at least {minimum_length} characters")
             return text
 
-        found = self._read(name, check, default, "", from_file=True)
+        found = self._read(name, check, default, blank="", from_file=True)
         logs.mask(found)
         return found
 
@@ -162,7 +162,7 @@ class Reader:
                 raise _RuleError(f"each secret must have at least {minimum_length} characters{begin}")
             return found
 
-        found = self._read(name, check, default, [], from_file=True)
+        found = self._read(name, check, default, blank=[], from_file=True)
         for secret in found:
             logs.mask(secret)
         return found
@@ -175,7 +175,7 @@ class Reader:
                 raise _RuleError("must be a postgres:// address: PostgreSQL is the only database")
             return dict(environ.Env.db_url_config(text))
 
-        found = self._read(name, check, default, {}, from_file=True)
+        found = self._read(name, check, default, blank={}, from_file=True)
         logs.mask(str(found.get("PASSWORD") or ""))
         return found
 
@@ -185,7 +185,7 @@ class Reader:
                 raise _RuleError("must be a redis://, rediss://, redis+socket:// or amqp:// address")
             return text
 
-        found = self._read(name, check, default, "", from_file=True)
+        found = self._read(name, check, default, blank="", from_file=True)
         logs.mask(urlsplit(found).password or "")
         return found
 
@@ -199,20 +199,19 @@ class Reader:
             lines = "\n".join(f"  - {problem}" for problem in self.problems)
             raise SettingsError(f"The settings cannot be used; nothing was started.\n{lines}\nSee .env.example.")
 
-    def _read(
-        self, name: str, check: Callable[[str], T], default: T | None, blank: T, *, from_file: bool = False
-    ) -> T:
+    def _read(self, name: str, check: Callable[[str], T], default: T | None, *, blank: T, from_file: bool = False) -> T:
         """The checked value, else the default, else `blank` with the problem noted so that reading can go on."""
         try:
             text = self._text(name, from_file=from_file)
             if text:
                 return check(text)
-            if default is not None:
-                return default
-            raise _RuleError(f"is required{' (or ' + name + '_FILE)' if from_file else ''}")
         except _RuleError as broken:
             self.problem(name, str(broken))
             return blank
+        if default is not None:
+            return default
+        self.problem(name, f"is required (or {name}_FILE)" if from_file else "is required")
+        return blank
 
     def _text(self, name: str, *, from_file: bool) -> str:
         text = self.values.get(name, "").strip()

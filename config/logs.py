@@ -12,8 +12,10 @@ from typing import ClassVar
 MASK = "***"
 # Shorter values would mask ordinary words; the settings demand longer secrets wherever they matter.
 SHORTEST_MASKED = 6
-SECRET_KEYS = r"pass(?:word|phrase)?|secret|token|api[_-]?key|private[_-]?key|authorization|signature|cookie"
-SECRET_PAIR = re.compile(rf"(?i)([\w-]*(?:{SECRET_KEYS})[\w-]*[\"']?\s*[=:]\s*)(?:\"[^\"]*\"|'[^']*'|(?:Bearer\s+)?[^\s,;&]+)")
+TELLING_NAMES = r"pass(?:word|phrase)?|secret|token|api[_-]?key|private[_-]?key|authorization|signature|cookie"
+SECRET_PAIR = re.compile(
+    rf"(?i)([\w-]*(?:{TELLING_NAMES})[\w-]*[\"']?\s*[=:]\s*)(?:\"[^\"]*\"|'[^']*'|(?:Bearer\s+)?[^\s,;&]+)"
+)
 PLAIN = re.compile(r"[^\s\"=]+")
 
 _masked: set[str] = set()

@@ -45,7 +45,9 @@ _SANDBOX_IPN_SECRET = "sandbox-only-ipn-secret"  # noqa: S105
 SECRET_KEY = _read.secret("SECRET_KEY", default=_sandbox(_SANDBOX_SECRET_KEY), minimum_length=50)
 SECRET_KEY_FALLBACKS = _read.secrets("SECRET_KEY_FALLBACKS", default=[], minimum_length=50)
 CHANGENOW_API_KEY = _read.secret("CHANGENOW_API_KEY", default=_sandbox(_SANDBOX_API_KEY), minimum_length=16)
-NOWPAYMENTS_IPN_SECRET = _read.secret("NOWPAYMENTS_IPN_SECRET", default=_sandbox(_SANDBOX_IPN_SECRET), minimum_length=16)
+NOWPAYMENTS_IPN_SECRET = _read.secret(
+    "NOWPAYMENTS_IPN_SECRET", default=_sandbox(_SANDBOX_IPN_SECRET), minimum_length=16
+)
 # Two at most: the one in use and, during a rotation, the one before it.
 INGEST_SIGNING_SECRETS = _read.secrets(
     "INGEST_SIGNING_SECRETS",

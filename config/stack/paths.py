@@ -1,8 +1,8 @@
 """Where a stack keeps its things on disk, and how its small files are read and written.
 
-    STATE/postgres/ redis/ chain/ exchange/   data of the embedded parts
-    STATE/secrets/ signer.env stack.env       what was generated at the first start (0700, 0600, 0600)
-    STATE/run/ log/                           sockets and status; one log a part
+STATE/postgres/ redis/ chain/ exchange/   data of the embedded parts
+STATE/secrets/ signer.env stack.env       what was generated at the first start (0700, 0600, 0600)
+STATE/run/ log/                           sockets and status; one log a part
 """
 
 import hashlib
