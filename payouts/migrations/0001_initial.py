@@ -44,7 +44,7 @@ class Migration(migrations.Migration):
                 ('content_sha256', models.CharField(editable=False, help_text="Of the payment's canonical content: tells a repeat from a conflict.", max_length=64)),
                 ('paid_at', models.DateTimeField(blank=True, null=True)),
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('batch_conversion', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='members', to='batches.batchconversion')),
+                ('batch_conversion', models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='members', to='batches.batchconversion')),
             ],
             options={
                 'ordering': ('-id',),
@@ -109,7 +109,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='accumulation',
             name='client',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='accumulations', to='payouts.client'),
+            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='accumulations', to='payouts.client'),
         ),
         migrations.CreateModel(
             name='InboundEvent',
@@ -137,6 +137,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='accumulation',
             index=models.Index(fields=['client', 'id'], name='accumulation_by_client'),
+        ),
+        migrations.AddIndex(
+            model_name='accumulation',
+            index=models.Index(condition=models.Q(('batch_conversion__isnull', False)), fields=['batch_conversion', 'id'], name='accumulation_by_batch'),
         ),
         migrations.AddConstraint(
             model_name='accumulation',

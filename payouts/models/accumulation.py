@@ -61,7 +61,8 @@ class Accumulation(Lifecycle):
 
     source = models.CharField(max_length=32)
     payment_id = models.CharField(max_length=128)
-    client = models.ForeignKey(Client, on_delete=models.PROTECT, related_name="accumulations")
+    # Each foreign key is covered by an index below that also has the order it is read in.
+    client = models.ForeignKey(Client, on_delete=models.PROTECT, related_name="accumulations", db_index=False)
     user_id = models.CharField(max_length=64, help_text="The paying customer, by the client's id.")
     subscription_id = models.CharField(max_length=128, blank=True)
     status = models.CharField(max_length=16, choices=AccumulationStatus.choices, default=AccumulationStatus.PENDING)
@@ -78,7 +79,12 @@ class Accumulation(Lifecycle):
     net_wei = units_field(null=True, blank=True, help_text="The ETH the batch sends for this payment.")
 
     batch_conversion = models.ForeignKey(
-        "batches.BatchConversion", null=True, blank=True, on_delete=models.PROTECT, related_name="members"
+        "batches.BatchConversion",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="members",
+        db_index=False,
     )
     converted_usdt_amount = usdt_field(null=True, blank=True)
     hold_reason = models.TextField(blank=True)
@@ -151,6 +157,11 @@ class Accumulation(Lifecycle):
         indexes = (
             models.Index(fields=("id",), condition=Q(status=AccumulationStatus.PENDING), name="accumulation_pending"),
             models.Index(fields=("client", "id"), name="accumulation_by_client"),
+            models.Index(
+                fields=("batch_conversion", "id"),
+                condition=Q(batch_conversion__isnull=False),
+                name="accumulation_by_batch",
+            ),
         )
 
     def __str__(self) -> str:
