@@ -7,6 +7,7 @@ STATE/run/ log/                           sockets and status; one log a part
 
 import hashlib
 import os
+import pwd
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -108,10 +109,14 @@ class State:
 
 
 def make_private(folder: Path) -> None:
-    """A folder that only its owner can enter; raises PermissionError if somebody else owns it already."""
+    """A folder that only its owner can enter; raises PermissionError if somebody else owns it already.
+
+    The owner may be `nobody` if we are root: PostgreSQL may have to run as that user, and root enters anyway.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.lstat()
-    if found.st_uid != os.getuid():
+    ours = {os.getuid(), pwd.getpwnam("nobody").pw_uid} if os.getuid() == 0 else {os.getuid()}
+    if found.st_uid not in ours:
         raise PermissionError(f"{folder} belongs to user {found.st_uid}, not to us: refusing to put sockets there")
     if found.st_mode & 0o077:
         folder.chmod(0o700)
