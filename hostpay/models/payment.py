@@ -96,7 +96,14 @@ class HostPayment(Lifecycle):
         default=0, help_text="USD to send beside that, valued in ETH by the provider's estimate when it is ordered."
     )
     priced_units = units_field(null=True, blank=True, help_text="What the unpriced USD came to, in base units.")
-    expected_usd = usd_field(help_text="What the whole is worth in the books; the sanity band is around it.")
+    expected_usd = usd_field(
+        null=True,
+        blank=True,
+        help_text="What the whole is worth in the requester's books; empty if it did not say.",
+    )
+    tolerance_bps = models.PositiveIntegerField(
+        default=1000, help_text="How far proceeds may be from the expected USD before a person decides."
+    )
     to_asset = models.CharField(max_length=16, default="USDT")
     payout_address = models.CharField(max_length=42, help_text="Where the exchange pays the proceeds.")
     received_units = units_field(
@@ -145,7 +152,7 @@ class HostPayment(Lifecycle):
                 name="host_payment_prices_only_unpriced_usd",
             ),
             models.CheckConstraint(
-                condition=number_above("expected_usd", floor=0, below=USD_LIMIT),
+                condition=Q(expected_usd__isnull=True) | number_above("expected_usd", floor=0, below=USD_LIMIT),
                 name="host_payment_expects_something",
             ),
             models.CheckConstraint(

@@ -1,0 +1,39 @@
+"""Builds the clients of the outside world from the settings, once a process."""
+
+from functools import cache
+
+from django.conf import settings
+
+from config.env import signer_secrets
+from hostpay.providers.changenow import ChangeNow
+from hostpay.providers.ethereum import EthereumNode
+from hostpay.providers.signer import KeystoreSigner, Signer
+
+
+@cache
+def exchange() -> ChangeNow:
+    """The swap provider."""
+    return ChangeNow(
+        base_url=settings.CHANGENOW_API_URL,
+        api_key=settings.CHANGENOW_API_KEY,
+        timeout_s=settings.PROVIDER_TIMEOUT_S,
+    )
+
+
+@cache
+def node() -> EthereumNode:
+    """The Ethereum node we read from and send through."""
+    return EthereumNode(rpc_url=settings.ETH_RPC_URLS[0], timeout_s=settings.PROVIDER_TIMEOUT_S)
+
+
+@cache
+def signer() -> Signer:
+    """The host wallet's key.
+
+    Raises:
+        ImproperlyConfigured: this process has no keystore in its environment, so it is not the signer.
+    """
+    secrets = signer_secrets()
+    return KeystoreSigner.open(
+        path=secrets.keystore_path, passphrase=secrets.passphrase, expected_address=settings.HOST_WALLET_ADDRESS
+    )

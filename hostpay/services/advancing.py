@@ -1,0 +1,109 @@
+"""The engine: take a due payment under a lease, do the step its status calls for, write down what came of it.
+
+A message only says which payment to look at. Everything else is read from the row, so a lost message costs the time to
+the next sweep, and a repeated one finds the payment not due.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from enum import Enum
+from uuid import UUID
+
+from django.utils import timezone
+
+from config.lib.audit import Actor
+from config.lib.errors import OutcomeUnknownError, PermanentError, TransientError
+from config.lib.lifecycle import StaleRowError
+from hostpay.models import TERMINAL, HostPayment, PaymentStatus
+from hostpay.services import broadcasting, confirming, delivering, ordering, signing, watching
+from hostpay.services.steps import Failed, Poll, Proceed, Review, Said, lease_length, write_down
+
+logger = logging.getLogger(__name__)
+
+# A life has ten steps; one that takes more at a stretch goes in circles.
+_MOST_STEPS_AT_ONCE = 20
+
+Step = Callable[..., Said]
+
+_STEPS: dict[str, Step] = {
+    PaymentStatus.REQUESTED: ordering.order,
+    PaymentStatus.SIGNED: broadcasting.broadcast,
+    PaymentStatus.BROADCAST: confirming.look_for_block,
+    PaymentStatus.MINED: confirming.await_finality,
+    PaymentStatus.FINAL: watching.watch_exchange,
+    **dict.fromkeys(TERMINAL, delivering.deliver),
+}
+
+
+class Handover(Enum):
+    """Who has to look at the payment next."""
+
+    NOBODY = "nobody"
+    SIGNER = "signer"
+    WORKER = "worker"
+
+
+def advance(*, payment_id: UUID, actor: Actor) -> Handover:
+    """Bring one due payment as far as it goes now; says whether the signer must take over."""
+    for _ in range(_MOST_STEPS_AT_ONCE):
+        payment = _look(payment_id)
+        if payment is None:
+            return Handover.NOBODY
+        if payment.status == PaymentStatus.ORDERED:
+            return Handover.SIGNER
+        if not isinstance(_take_step(payment, _STEPS[payment.status], actor), Proceed):
+            return Handover.NOBODY
+    logger.error("payment takes too many steps at once", extra={"host_payment": str(payment_id)})
+    return Handover.NOBODY
+
+
+def sign(*, payment_id: UUID, actor: Actor) -> Handover:
+    """Sign one due payment that is ordered. Only the signer's process has the key for it."""
+    payment = _look(payment_id)
+    if payment is None or payment.status != PaymentStatus.ORDERED:
+        return Handover.NOBODY
+    said = _take_step(payment, signing.sign, actor)
+    return Handover.WORKER if isinstance(said, Proceed) else Handover.NOBODY
+
+
+def _look(payment_id: UUID) -> HostPayment | None:
+    return HostPayment.objects.select_related("wallet").due(timezone.now()).filter(pk=payment_id).first()
+
+
+def _take_step(payment: HostPayment, step: Step, actor: Actor) -> Said | None:
+    lease = _take_lease(payment)
+    if lease is None:
+        return None
+    said = _ask(payment, step, actor)
+    write_down(payment, said, lease=lease)
+    logger.info(
+        "payment step",
+        extra={"host_payment": str(payment.pk), "step": step.__name__, "status": payment.status, "said": repr(said)},
+    )
+    return said
+
+
+def _take_lease(payment: HostPayment) -> datetime | None:
+    """Whoever moves `next_action_at` ahead has the payment until then; None if somebody else was first."""
+    lease = timezone.now() + lease_length()
+    taken = HostPayment.objects.filter(
+        pk=payment.pk, status=payment.status, next_action_at=payment.next_action_at
+    ).update(next_action_at=lease)
+    return lease if taken else None
+
+
+def _ask(payment: HostPayment, step: Step, actor: Actor) -> Said:
+    try:
+        return step(payment=payment, actor=actor)
+    except OutcomeUnknownError as error:
+        return Failed(error=str(error), unknown=True)
+    except TransientError as error:
+        return Failed(error=str(error), unknown=False)
+    except PermanentError as error:
+        return Review(reason=str(error))
+    except StaleRowError:
+        # Somebody moved it while we asked outside; look at it afresh.
+        return Poll(after_s=1)

@@ -1,0 +1,116 @@
+"""What an operator may do to a host payment; every refusal says why and what next."""
+
+from __future__ import annotations
+
+from django.db import transaction
+from django.utils import timezone
+
+from config.lib.audit import Actor
+from config.lib.errors import RefusedError
+from hostpay.models import CLOSED_UNPAID, ON_THE_WIRE, TERMINAL, HostPayment, OrderStatus, PaymentStatus
+from hostpay.services.watching import settle
+
+
+def retry_payment(*, payment: HostPayment, actor: Actor, reason: str) -> None:
+    """End a wait or a review and take the payment's next step now.
+
+    Raises:
+        RefusedError: nothing is left to retry, or signed bytes may still be mined.
+        StaleRowError: it has moved on meanwhile.
+    """
+    _need_reason(reason)
+    with transaction.atomic():
+        row = payment.locked()
+        if row.status in TERMINAL and (row.delivered_at is not None or row.review_reason):
+            raise RefusedError(
+                why=f"The payment ended as {row.status}; there is nothing to retry.",
+                next_step="Release its members, or let the next threshold check make a new batch.",
+            )
+        if row.status in ON_THE_WIRE:
+            raise RefusedError(
+                why=f"The payment is {row.status}: its signed bytes may still be mined.",
+                next_step="Sluice sends the same bytes again by itself; ask for a re-check instead.",
+            )
+        row.note(actor=actor, reason=f"retry: {reason}")
+        HostPayment.objects.filter(pk=row.pk).update(
+            attempts=0,
+            last_error="",
+            waiting_reason="",
+            waiting_since=None,
+            unknown_reason="",
+            unknown_since=None,
+            review_reason="",
+            review_since=None,
+            next_action_at=timezone.now(),
+        )
+
+
+def close_unsent(*, payment: HostPayment, actor: Actor, reason: str) -> None:
+    """Close a payment from which no money left, on behalf of its requester, who is not told again.
+
+    Raises:
+        RefusedError: bytes were signed, or the money is at the exchange, or here already.
+        StaleRowError: it has moved on meanwhile.
+    """
+    _need_reason(reason)
+    with transaction.atomic():
+        row = payment.locked()
+        if row.status in CLOSED_UNPAID:
+            _stamp_closed(row)
+            row.note(actor=actor, reason=f"closed: {reason}")
+            return
+        if row.status not in {PaymentStatus.REQUESTED, PaymentStatus.ORDERED}:
+            raise RefusedError(
+                why=f"The host payment is {row.status}: {_WHY_NOT[row.status]}.",
+                next_step="Follow it to its end; release is possible if it fails there.",
+            )
+        for order in row.orders.filter(is_current=True):
+            order.move(OrderStatus.ABANDONED, actor=actor, reason=reason, is_current=False)
+        row.move(PaymentStatus.CANCELLED, actor=actor, reason=reason, failure_reason=reason)
+        _stamp_closed(row)
+
+
+def accept_receipt(*, payment: HostPayment, actor: Actor, reason: str) -> None:
+    """Settle a payment in review with what arrived, though it is not what was expected.
+
+    Raises:
+        RefusedError: it is not waiting for that decision.
+        StaleRowError: it has moved on meanwhile.
+    """
+    _need_reason(reason)
+    current = payment.orders.filter(is_current=True).first()
+    if payment.status != PaymentStatus.FINAL or current is None or not current.receipts.exists():
+        raise RefusedError(
+            why="Nothing was received for this payment that could be accepted.",
+            next_step="Wait for the exchange, or take it up with the provider.",
+        )
+    with transaction.atomic():
+        settle(payment=payment, actor=actor, reason=f"accepted what arrived: {reason}")
+        HostPayment.objects.filter(pk=payment.pk).update(next_action_at=timezone.now())
+
+
+_WHY_NOT = {
+    PaymentStatus.SIGNED: "signed bytes exist and may still be mined",
+    PaymentStatus.BROADCAST: "its transaction is out and may still be mined",
+    PaymentStatus.MINED: "its transaction is mined",
+    PaymentStatus.FINAL: "its ETH is at the exchange",
+    PaymentStatus.SETTLED: "its proceeds are here",
+}
+
+
+def _stamp_closed(row: HostPayment) -> None:
+    HostPayment.objects.filter(pk=row.pk).update(
+        delivered_at=timezone.now(),
+        next_action_at=None,
+        review_reason="",
+        review_since=None,
+        waiting_reason="",
+        waiting_since=None,
+        unknown_reason="",
+        unknown_since=None,
+    )
+
+
+def _need_reason(reason: str) -> None:
+    if not reason.strip():
+        raise RefusedError(why="This needs a reason.", next_step="Say why; it goes into the history.")

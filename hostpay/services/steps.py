@@ -1,0 +1,112 @@
+"""What a step of a host payment's life says when it is done, and how that is written down."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.utils import timezone
+
+from hostpay.models import HostPayment
+
+_BACKOFF_FIRST_S = 2
+_BACKOFF_LONGEST_S = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proceed:
+    """The payment moved on: take its next step at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Poll:
+    """All is well, and there is nothing to do but to look again."""
+
+    after_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """A rule holds the payment back; it goes on by itself when the rule is met."""
+
+    reason: str
+    after_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """A person must decide; with `after_s` the payment is looked at meanwhile."""
+
+    reason: str
+    after_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """An outside call failed; `unknown` if it may have had its effect."""
+
+    error: str
+    unknown: bool
+
+
+Said = Proceed | Poll | Wait | Review | Failed
+
+
+def lease_length() -> timedelta:
+    """How long a worker keeps a payment to itself: longer than all calls of one step together can take."""
+    return timedelta(seconds=4 * settings.PROVIDER_TIMEOUT_S)
+
+
+def backoff(attempts: int) -> timedelta:
+    """Doubling from 2 s to 5 min, with a jitter of a quarter either way, so that many do not come back as one."""
+    longest = min(_BACKOFF_LONGEST_S, _BACKOFF_FIRST_S * 2 ** min(attempts, 10))
+    return timedelta(seconds=longest) * random.uniform(0.75, 1.25)  # noqa: S311 (spreads load, guards nothing)
+
+
+def write_down(payment: HostPayment, said: Said, *, lease: datetime) -> None:
+    """Store what a step said, unless somebody else has taken the payment up since `lease` was ours."""
+    now = timezone.now()
+    columns = _columns(payment, said, now)
+    HostPayment.objects.filter(pk=payment.pk, next_action_at=lease).update(**columns)
+
+
+def _columns(payment: HostPayment, said: Said, now: datetime) -> dict[str, object]:
+    calm: dict[str, object] = {
+        "attempts": 0,
+        "last_error": "",
+        "waiting_reason": "",
+        "waiting_since": None,
+        "unknown_reason": "",
+        "unknown_since": None,
+    }
+    match said:
+        case Proceed():
+            return {**calm, "next_action_at": now}
+        case Poll(after_s=after_s):
+            return {**calm, "next_action_at": now + timedelta(seconds=after_s)}
+        case Wait(reason=reason, after_s=after_s):
+            return {
+                **calm,
+                "waiting_reason": reason,
+                "waiting_since": payment.waiting_since or now,
+                "next_action_at": now + timedelta(seconds=after_s),
+            }
+        case Review(reason=reason, after_s=after_s):
+            return {
+                **calm,
+                "review_reason": reason,
+                "review_since": payment.review_since or now,
+                "next_action_at": None if after_s is None else now + timedelta(seconds=after_s),
+            }
+        case Failed(error=error, unknown=unknown):
+            return {
+                "attempts": payment.attempts + 1,
+                "last_error": error,
+                "waiting_reason": "" if unknown else error,
+                "waiting_since": None if unknown else payment.waiting_since or now,
+                "unknown_reason": error if unknown else "",
+                "unknown_since": (payment.unknown_since or now) if unknown else None,
+                "next_action_at": now + backoff(payment.attempts),
+            }
