@@ -1,0 +1,102 @@
+"""A local Ethereum node for tests: anvil in its own process, on a free port, with its home in a folder of its own."""
+
+import os
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+from hostpay.sandbox import anvil
+from hostpay.sandbox.rpc import Node, NodeAwayError
+
+START_TIME_LIMIT_S = 20
+STOP_TIME_LIMIT_S = 10
+
+
+def free_port() -> int:
+    """A port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Anvil:
+    """`start` it, `stop` it (or use it in a `with`); every call in between is plain JSON-RPC.
+
+    Without `block_time_s` each transaction is mined at once. With `state_file` a stopped node can be started again
+    with its chain, on the same port.
+    """
+
+    def __init__(self, home: Path, *, block_time_s: str | None = None, state_file: Path | None = None) -> None:
+        self.home = home
+        self.block_time_s = block_time_s
+        self.state_file = state_file
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._node = Node(self.rpc_url)
+
+    @property
+    def rpc_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> Self:
+        """Returns when the node answers. Raises RuntimeError when it does not."""
+        anvil.install()
+        self.home.mkdir(parents=True, exist_ok=True)
+        command = anvil.anvil_command(port=self.port, state_file=self.state_file, block_time_s=self.block_time_s)
+        self._process = subprocess.Popen(command, env={**os.environ, "HOME": str(self.home)})
+        deadline = time.monotonic() + START_TIME_LIMIT_S
+        while time.monotonic() < deadline and self._process.poll() is None:
+            with suppress(NodeAwayError):
+                self._node.chain_id()
+                return self
+            time.sleep(0.05)
+        self.kill()
+        raise RuntimeError(f"anvil did not answer on port {self.port}")
+
+    def stop(self) -> None:
+        """Ends the node as an operator would; the state file is written."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(STOP_TIME_LIMIT_S)
+            self._process = None
+
+    def kill(self) -> None:
+        """Ends the node without a warning."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(STOP_TIME_LIMIT_S)
+            self._process = None
+
+    def close(self) -> None:
+        """Ends the node and the connection to it, for good."""
+        self.stop()
+        self._node.close()
+
+    def rpc(self, method: str, *params: Any) -> Any:
+        """Raises NodeError with the node's words, or NodeAwayError."""
+        return self._node.call(method, *params)
+
+    @property
+    def node(self) -> Node:
+        """The same connection, with the sandbox's helpers for balances and receipts."""
+        return self._node
+
+    def mine(self, blocks: int = 1) -> None:
+        self.rpc("anvil_mine", hex(blocks))
+
+    def snapshot(self) -> str:
+        """A mark to `revert` to, once."""
+        return str(self.rpc("evm_snapshot"))
+
+    def revert(self, mark: str) -> None:
+        if self.rpc("evm_revert", mark) is not True:
+            raise RuntimeError(f"anvil has no snapshot {mark}")
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
