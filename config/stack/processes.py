@@ -46,7 +46,7 @@ def running_in(folder: Path) -> list[int]:
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            if os.readlink(entry / "cwd") == wanted:  # noqa: PTH115 (resolve() would follow on)
+            if os.readlink(entry / "cwd") == wanted:
                 found.append(int(entry.name))
         except OSError:
             # Gone meanwhile, a zombie, or not ours to look at.

@@ -1,0 +1,144 @@
+"""`manage.py runstack`: the whole system on this machine, in sandbox mode."""
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from config.stack.console import Console
+from config.stack.part import RestartPolicy
+from config.stack.parts import Plan, all_parts, chosen, python
+from config.stack.paths import State
+from config.stack.ports import HOST, free_port, is_free
+from config.stack.running import Running
+from config.stack.status import AlreadyRunningError, StateLock, read_status
+from config.stack.supervisor import Supervisor
+from config.stack.values import OPERATOR_NAME, Ports, generated_secrets, part_environment
+from hostpay.sandbox.anvil import ChainNotInstalledError, anvil_command, install
+
+BLOCK_TIME_S = "1"
+
+
+class Command(BaseCommand):
+    help = "Runs the whole system on this machine, in sandbox mode, until Ctrl-C. Needs no server of any kind."
+    requires_system_checks = ()
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        return super().create_parser(
+            prog_name,
+            subcommand,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            epilog=(
+                "examples:\n"
+                "  manage.py runstack                          everything, web on http://127.0.0.1:8000\n"
+                "  manage.py runstack --port 0 --state /tmp/x  a second stack beside it\n"
+                "  manage.py runstack --only postgres,redis    what tests or a debugger need\n"
+                "  manage.py runstack --status                 what runs, as JSON\n"
+                "  manage.py runstack --temporary --port 0 --run demo\n"
+            ),
+            **kwargs,
+        )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--port", type=int, default=8000, help="port of the web server; 0 takes a free one")
+        parser.add_argument("--state", type=Path, help="folder of all data (default: STATE, or var/)")
+        parser.add_argument("--temporary", action="store_true", help="use a new folder and delete it at the end")
+        parser.add_argument("--only", help="comma-separated names of the parts to run")
+        parser.add_argument("--status", action="store_true", help="print the parts of a running stack as JSON")
+        parser.add_argument(
+            "--run", metavar="COMMAND", help="run this command of manage.py when all is ready, stop, end with its code"
+        )
+
+    def handle(self, **options: Any) -> None:
+        if settings.MODE != "sandbox":
+            raise CommandError("runstack is the sandbox and refuses MODE=live. docs/ tells how to deploy the parts.")
+        folder = options["state"].absolute() if options["state"] else settings.STATE_DIR
+        if options["status"]:
+            self.stdout.write(json.dumps(read_status(State(folder)), indent=2))
+            return
+        if not options["temporary"]:
+            sys.exit(self._run(State(folder), **options))
+        temporary = Path(tempfile.mkdtemp(prefix="sluice-"))
+        try:
+            code = self._run(State(temporary), **options)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        sys.exit(code)
+
+    def _run(self, state: State, **options: Any) -> int:
+        plan = Plan(
+            state=state,
+            ports=Ports(web=self._web_port(options["port"]), chain=free_port(), exchange=free_port()),
+            outer=dict(os.environ),
+            chain_command=lambda: anvil_command(
+                port=plan.ports.chain, state_file=state.chain / "state.json", block_time_s=BLOCK_TIME_S
+            ),
+        )
+        lock = StateLock(state)
+        try:
+            state.make()
+            lock.take()
+            parts = all_parts(plan)
+            if options["only"]:
+                parts = chosen(parts, [name.strip() for name in options["only"].split(",")])
+            if any(part.name == "chain" for part in parts):
+                install()
+        except (AlreadyRunningError, ChainNotInstalledError, ValueError, OSError) as error:
+            lock.release()
+            raise CommandError(str(error)) from None
+        console = Console(state.log, [part.name for part in parts], is_quiet=bool(options["run"]))
+        supervisor = Supervisor(parts, state=state, console=console, policy=RestartPolicy())
+
+        async def once_ready() -> int | None:
+            console.stack_says(_greeting(plan, has_web=any(part.name == "web" for part in parts)))
+            return await _run_command(plan, options["run"]) if options["run"] else None
+
+        try:
+            return asyncio.run(supervisor.run(once_ready=once_ready))
+        finally:
+            console.close()
+            lock.release()
+
+    def _web_port(self, wanted: int) -> int:
+        if wanted == 0:
+            return free_port()
+        if not is_free(wanted):
+            raise CommandError(
+                f"Port {wanted} is in use. Choose another: --port N, or PORT=N with make; 0 takes a free one."
+            )
+        return wanted
+
+
+async def _run_command(plan: Plan, command: str) -> int:
+    """Runs `manage.py COMMAND` against the stack, its output on our own terminal."""
+    environment = part_environment(plan.state, plan.outer)
+
+    def on_line(line: bytes) -> None:
+        print(line.decode("utf-8", errors="replace"), flush=True)  # noqa: T201 (the command's own output)
+
+    running = await Running.start(python("manage", *command.split()), environment, on_line)
+    try:
+        return await running.wait()
+    finally:
+        running.kill()
+
+
+def _greeting(plan: Plan, *, has_web: bool) -> str:
+    if not has_web:
+        return "ready"
+    password = generated_secrets(plan.state)["OPERATOR_PASSWORD"]
+    return (
+        "ready\n"
+        f"  operator's pages: http://{HOST}:{plan.ports.web}/admin/\n"
+        f"  log in as:        {OPERATOR_NAME} / {password}\n"
+        f"  data and logs:    {plan.state.root}\n"
+        "  Ctrl-C stops everything"
+    )
