@@ -1,0 +1,134 @@
+"""JSON in which a number keeps its digits: decimals come in as Decimal and go out as strings, and a float is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final, NoReturn
+
+from config.lib.errors import SluiceError
+
+_LONGEST_NUMBER: Final = 100
+# Below the nesting at which the parser itself runs out of stack.
+_DEEPEST: Final = 32
+_STRING: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+
+
+class MoneyError(SluiceError):
+    """An amount, or a text that holds amounts, that cannot be taken exactly as it stands."""
+
+    code = "inexact"
+
+
+class InexactJsonError(MoneyError):
+    """A text that is not JSON, or says something with two meanings; the message never quotes the text."""
+
+    code = "invalid_json"
+
+
+def loads_exact(text: bytes | str) -> Any:
+    """Parse UTF-8 JSON: fractions become Decimal, whole numbers int.
+
+    Raises:
+        InexactJsonError: not JSON; NaN or Infinity; a number of more than 100 characters or beyond 10^±100; a key twice
+            in one object; nesting deeper than 32; NUL or half a surrogate pair in a string (PostgreSQL stores neither).
+    """
+    try:
+        source = text if isinstance(text, str) else text.decode("utf-8")
+        _check_depth(source)
+        parsed = json.loads(
+            source,
+            parse_float=_decimal,
+            parse_int=_whole,
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_object,
+        )
+    except UnicodeDecodeError:
+        raise InexactJsonError("the text is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise InexactJsonError(f"not JSON: {error.msg} at character {error.pos}") from None
+    _check_strings(parsed)
+    return parsed
+
+
+def dumps_exact(value: object) -> str:
+    """Compact JSON with sorted keys; a Decimal is written as a string, never in exponent form.
+
+    Raises:
+        InexactJsonError: a float, a Decimal that is not finite, a key that is not a string, or a type JSON lacks.
+    """
+    return json.dumps(plain(value), ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False)
+
+
+def plain(value: object) -> Any:
+    """The same with Decimals as strings, so that any JSON encoder writes it.
+
+    Raises:
+        InexactJsonError: as `dumps_exact`.
+    """
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case Decimal() if value.is_finite():
+            return f"{value:f}"
+        case Mapping():
+            return {_key(key): plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case _:
+            raise InexactJsonError(f"a {type(value).__name__} has no exact JSON")
+
+
+def _key(key: object) -> str:
+    if not isinstance(key, str):
+        raise InexactJsonError(f"a {type(key).__name__} is no key")
+    return key
+
+
+def _check_depth(source: str) -> None:
+    depth = 0
+    for mark in re.findall(r"[\[{\]}]", _STRING.sub('""', source)):
+        depth += 1 if mark in "[{" else -1
+        if depth > _DEEPEST:
+            raise InexactJsonError(f"nested deeper than {_DEEPEST}")
+
+
+def _decimal(digits: str) -> Decimal:
+    number = Decimal(digits) if len(digits) <= _LONGEST_NUMBER else None
+    if number is None or (number and abs(number.adjusted()) > _LONGEST_NUMBER):
+        raise InexactJsonError(f"a number of more than {_LONGEST_NUMBER} digits")
+    return number
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _LONGEST_NUMBER:
+        raise InexactJsonError(f"a number of more than {_LONGEST_NUMBER} digits")
+    return int(digits)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise InexactJsonError(f"{name} is no number")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise InexactJsonError("an object names a key twice")
+    return found
+
+
+def _check_strings(value: object) -> None:
+    match value:
+        case str():
+            if _UNSTORABLE.search(value):
+                raise InexactJsonError("a string holds NUL or half a surrogate pair")
+        case dict():
+            for key, item in value.items():
+                _check_strings(key)
+                _check_strings(item)
+        case list():
+            for item in value:
+                _check_strings(item)

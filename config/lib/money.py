@@ -1,0 +1,211 @@
+"""Money: decimals at the edges, whole base units inside, a float nowhere.
+
+Every function here is exact or raises; the two that round, `fee_of` and `split_fee_wei`, say how.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from typing import Final
+
+from config.lib.errors import SluiceError
+from config.lib.exact_json import InexactJsonError, MoneyError, dumps_exact, loads_exact, plain
+
+__all__ = (
+    "ASSETS",
+    "ETH",
+    "MAX_UNITS",
+    "USD",
+    "USDC",
+    "USDT",
+    "AmountError",
+    "Asset",
+    "InexactJsonError",
+    "MoneyError",
+    "UnknownAssetError",
+    "asset_of",
+    "dumps_exact",
+    "fee_of",
+    "format_units",
+    "from_units",
+    "loads_exact",
+    "parse_coin_amount",
+    "parse_money",
+    "plain",
+    "split_fee_wei",
+    "to_units",
+)
+
+MAX_UNITS: Final = 10**78 - 1
+"""The most base units a column holds: more than any uint256."""
+
+_USD_STEP: Final = Decimal("0.00000001")
+# A uint256 has 78 digits; times a percentage that is still far below. The default context keeps 28.
+_EXACT: Final = Context(prec=400)
+_PLAIN_DECIMAL: Final = re.compile(r"(0|[1-9][0-9]*)(?:\.([0-9]+))?")
+_MOST_COIN_DIGITS: Final = 30
+_LONGEST_SHOWN: Final = 40
+
+
+class AmountError(MoneyError):
+    """What should be an amount of money is none, or not an exact one.
+
+    Attributes:
+        field: where it stood.
+        rule: what it should have been.
+    """
+
+    code = "invalid_amount"
+
+    def __init__(self, field: str, rule: str) -> None:
+        super().__init__(f"{field} {rule}")
+        self.field = field
+        self.rule = rule
+
+
+class UnknownAssetError(SluiceError):
+    """An asset we do not handle, so that its precision must not be guessed."""
+
+    code = "unknown_asset"
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """A currency on a network, as the swap provider spells them; one base unit is 10^-decimals of it."""
+
+    ticker: str
+    network: str
+    decimals: int
+
+    @property
+    def units_per_one(self) -> int:
+        return 10**self.decimals
+
+    def __str__(self) -> str:
+        return f"{self.ticker}/{self.network}" if self.network else self.ticker
+
+
+ETH: Final = Asset("eth", "eth", 18)
+USDT: Final = Asset("usdt", "eth", 6)
+USDC: Final = Asset("usdc", "eth", 6)
+USD: Final = Asset("usd", "", 8)
+
+ASSETS: Final = {(asset.ticker, asset.network): asset for asset in (ETH, USDT, USDC, USD)}
+
+
+def asset_of(ticker: str, network: str) -> Asset:
+    """The asset of that name.
+
+    Raises:
+        UnknownAssetError: we do not handle it.
+    """
+    try:
+        return ASSETS[ticker.lower(), network.lower()]
+    except KeyError:
+        raise UnknownAssetError(f"asset {_shown(f'{ticker}/{network}')} is not one we handle") from None
+
+
+def parse_money(text: object, *, max_integer_digits: int = 12, max_decimals: int = 8, field: str) -> Decimal:
+    """The amount a string of ASCII digits says: no sign, exponent, white space, separator or leading zero.
+
+    Zero is an amount; whether it makes sense is the caller's rule.
+
+    Raises:
+        AmountError: anything else, numbers included: a JSON number may have been a float on its way.
+    """
+    rule = f"must be a string like 12.5, with at most {max_integer_digits} digits before the point"
+    rule += f" and {max_decimals or 'none'} after it"
+    # An exact type: a subclass of str may answer differently each time it is asked.
+    if type(text) is not str or len(text) > max_integer_digits + 1 + max_decimals:
+        raise AmountError(field, rule)
+    match = _PLAIN_DECIMAL.fullmatch(text)
+    if match is None or len(match[1]) > max_integer_digits or len(match[2] or "") > max_decimals:
+        raise AmountError(field, rule)
+    return Decimal(text)
+
+
+def parse_coin_amount(text: object, asset: Asset, *, field: str) -> int:
+    """Base units of `asset` in a plain decimal string.
+
+    Raises:
+        AmountError: not such a string, or finer than the asset's base unit.
+    """
+    amount = parse_money(text, max_integer_digits=_MOST_COIN_DIGITS, max_decimals=asset.decimals, field=field)
+    return to_units(amount, asset)
+
+
+def to_units(amount: Decimal, asset: Asset) -> int:
+    """Base units, exactly.
+
+    Raises:
+        AmountError: negative, not finite, too large for a column, or finer than the asset's base unit.
+    """
+    field = f"amount {_shown(str(amount))} of {asset}"
+    if type(amount) is not Decimal or not amount.is_finite() or amount.is_signed():
+        raise AmountError(field, "must be a Decimal of at least 0")
+    # The exponent is looked at before the multiplication: 1E+999999999 must not be written out.
+    if amount and amount.adjusted() + asset.decimals > len(str(MAX_UNITS)):
+        raise AmountError(field, "is too large")
+    numerator, denominator = amount.as_integer_ratio()
+    units, finer = divmod(numerator * asset.units_per_one, denominator)
+    if finer:
+        raise AmountError(field, f"has more than {asset.decimals} decimals")
+    if units > MAX_UNITS:
+        raise AmountError(field, "is too large")
+    return units
+
+
+def from_units(units: int, asset: Asset) -> Decimal:
+    """The amount that so many base units are, without trailing zeros, exactly.
+
+    Raises:
+        AmountError: negative, or not a whole number.
+    """
+    if type(units) is not int or units < 0:
+        raise AmountError(f"{_shown(str(units))} units of {asset}", "must be a whole number of at least 0")
+    whole, rest = divmod(units, asset.units_per_one)
+    digits = f"{rest:0{asset.decimals}d}".rstrip("0") if rest else ""
+    return Decimal(f"{whole}.{digits}") if digits else Decimal(whole)
+
+
+def format_units(units: int, asset: Asset) -> str:
+    """For people: exact, with the ticker, as in `0.25 ETH`."""
+    return f"{from_units(units, asset):f} {asset.ticker.upper()}"
+
+
+def fee_of(gross_usd: Decimal, percent: Decimal) -> Decimal:
+    """The platform's fee in USD: `gross_usd * percent / 100`, half-even to 8 places.
+
+    Raises:
+        AmountError: a negative or infinite gross, or a percentage outside 0 to 100.
+    """
+    if not gross_usd.is_finite() or gross_usd < 0:
+        raise AmountError(f"gross {_shown(str(gross_usd))} USD", "must be at least 0")
+    _check_percent(percent)
+    share = _EXACT.divide(_EXACT.multiply(gross_usd, percent), Decimal(100))
+    return share.quantize(_USD_STEP, rounding=ROUND_HALF_EVEN, context=_EXACT)
+
+
+def split_fee_wei(received_wei: int, percent: Decimal) -> tuple[int, int]:
+    """(fee_wei, net_wei): the fee is rounded down to the wei, and the two sum to `received_wei`.
+
+    Raises:
+        AmountError: a negative receipt, or a percentage outside 0 to 100.
+    """
+    if type(received_wei) is not int or received_wei < 0:
+        raise AmountError(f"receipt of {_shown(str(received_wei))} wei", "must be a whole number of at least 0")
+    _check_percent(percent)
+    numerator, denominator = percent.as_integer_ratio()
+    fee_wei = received_wei * numerator // (denominator * 100)
+    return fee_wei, received_wei - fee_wei
+
+
+def _check_percent(percent: Decimal) -> None:
+    if not percent.is_finite() or not 0 <= percent <= 100:
+        raise AmountError(f"fee percentage {_shown(str(percent))}", "must be from 0 to 100")
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
