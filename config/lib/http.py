@@ -1,0 +1,214 @@
+"""The one place that opens sockets: HTTP calls whose failures say whether they may have had an effect.
+
+A call is made once. Nothing is retried, redirected or routed through a proxy of the environment, and no connection
+outlives its call: an idle one that the other side had closed would make a lost request look like a lost answer.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+import httpx
+
+from config.lib.errors import OutcomeUnknownError, PermanentError, ProviderError, RateLimitedError, TransientError
+from config.lib.exact_json import plain
+
+logger = logging.getLogger(__name__)
+
+_MAX_ANSWER_BYTES: Final = 2 * 1024 * 1024
+_MAX_RETRY_AFTER_S: Final = 24 * 3600
+
+# The request never left, or not as a whole address: connection refused, name not found, TLS refused.
+_NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+class CallInTransactionError(RuntimeError):
+    """A programming error: an outside call was about to be made while a database transaction was open."""
+
+
+def _never() -> bool:
+    return False
+
+
+_is_in_transaction: Callable[[], bool] = _never
+
+
+def forbid_in_transaction(is_in_transaction: Callable[[], bool]) -> Callable[[], bool]:
+    """From now on every call asks `is_in_transaction` first, and is refused if it says yes; returns the one before.
+
+    This module does not know the database; who does registers the question once at start.
+    """
+    global _is_in_transaction
+    before, _is_in_transaction = _is_in_transaction, is_in_transaction
+    return before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpAnswer:
+    """What came back: any status below 500 but redirects and 429, which are raised."""
+
+    status: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Call:
+    method: str
+    label: str
+    has_effect: bool
+
+
+class HttpClient:
+    """Calls one service.
+
+    `base_url` may hold a secret (RPC services put their key into the path), as may `headers`: neither is ever shown.
+    Safe to share between threads, and across a fork.
+    """
+
+    def __init__(
+        self,
+        *,
+        service: str,
+        base_url: str,
+        timeout_s: int,
+        headers: Mapping[str, str] | None = None,
+        max_answer_bytes: int = _MAX_ANSWER_BYTES,
+    ) -> None:
+        self.service = service
+        self._timeout_s = timeout_s
+        self._max_answer_bytes = max_answer_bytes
+        self._base_url = base_url.rstrip("/")
+        # No compression: what is counted on the wire is then what is held in memory.
+        self._headers = {"accept": "application/json", "accept-encoding": "identity", **(headers or {})}
+        self._client = httpx.Client(
+            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 5)),
+            follow_redirects=False,
+            trust_env=False,
+            limits=httpx.Limits(max_keepalive_connections=0),
+        )
+
+    def __repr__(self) -> str:
+        return f"<HttpClient of {self.service} at {urlsplit(self._base_url).hostname}>"
+
+    def __reduce__(self) -> str | tuple[object, ...]:
+        raise TypeError("a client with its secrets is not written anywhere")
+
+    def close(self) -> None:
+        self._client.close()
+
+    def get(self, path: str, params: Mapping[str, str] | None = None) -> HttpAnswer:
+        """Read something.
+
+        Raises:
+            TransientError: not reached, no answer in time, 5xx; RateLimitedError on 429.
+            PermanentError: redirected, or an answer beyond all bounds.
+        """
+        call = _Call(method="GET", label=path, has_effect=False)
+        return self._make(call, self._client.build_request("GET", self._base_url + path, params=params or {}))
+
+    def post(self, path: str, body: object, *, has_effect: bool, label: str | None = None) -> HttpAnswer:
+        """Send JSON. `label` stands in log and errors instead of the path.
+
+        Raises:
+            OutcomeUnknownError: with `has_effect`, whenever the request may have been received and we do not know
+                what became of it.
+            TransientError, PermanentError: as `get`; with `has_effect` they promise that nothing happened.
+        """
+        call = _Call(method="POST", label=label or path, has_effect=has_effect)
+        content = json.dumps(plain(body), separators=(",", ":"), allow_nan=False).encode()
+        request = self._client.build_request(
+            "POST", self._base_url + path, content=content, headers={"content-type": "application/json"}
+        )
+        return self._make(call, request)
+
+    def _make(self, call: _Call, request: httpx.Request) -> HttpAnswer:
+        if _is_in_transaction():
+            message = f"{call.method} {call.label} of {self.service} was to be called in a database transaction"
+            raise CallInTransactionError(message)
+        request.headers.update(self._headers)
+        started = time.monotonic()
+        made = self._send(call, request, started)
+        if isinstance(made, HttpAnswer):
+            made = self._judge(call, made)
+        self._log(call, made, started)
+        # Raised out here, and not where it was caught, so that no httpx error with the request hangs on to it.
+        if isinstance(made, ProviderError):
+            raise made
+        return made
+
+    def _send(self, call: _Call, request: httpx.Request, started: float) -> HttpAnswer | ProviderError:
+        try:
+            response = self._client.send(request, stream=True)
+            try:
+                return self._receive(call, response, started)
+            finally:
+                response.close()
+        except _NOT_SENT as error:
+            return TransientError(f"{self._asked(call)}: not reached ({type(error).__name__}); nothing was sent")
+        except httpx.TimeoutException as error:
+            return self._lost(call, f"no answer within {self._timeout_s} s ({type(error).__name__})")
+        except httpx.TransportError as error:
+            return self._lost(call, f"the connection broke ({type(error).__name__})")
+
+    def _receive(self, call: _Call, response: httpx.Response, started: float) -> HttpAnswer | ProviderError:
+        if response.status_code == 429:
+            return RateLimitedError(
+                f"{self._asked(call)}: too many requests", retry_after_s=_retry_after_s(response.headers)
+            )
+        if response.headers.get("content-encoding", "identity") != "identity":
+            return self._unusable(call, "a compressed answer nobody asked for")
+        body = bytearray()
+        for chunk in response.iter_raw():
+            body += chunk
+            if len(body) > self._max_answer_bytes:
+                return self._unusable(call, f"an answer of more than {self._max_answer_bytes} bytes")
+            # The transport's own limit is per read: a byte now and then would pass it for ever.
+            if time.monotonic() - started > self._timeout_s:
+                return self._lost(call, f"no whole answer within {self._timeout_s} s")
+        return HttpAnswer(status=response.status_code, body=bytes(body))
+
+    def _judge(self, call: _Call, answer: HttpAnswer) -> HttpAnswer | ProviderError:
+        if answer.status >= 500 or answer.status == 408:
+            return self._lost(call, f"HTTP {answer.status}")
+        if 300 <= answer.status < 400:
+            return PermanentError(f"{self._asked(call)}: redirected (HTTP {answer.status}), which is not followed")
+        return answer
+
+    def _lost(self, call: _Call, what: str) -> TransientError:
+        if call.has_effect:
+            return OutcomeUnknownError(f"{self._asked(call)}: {what}; it may have been done")
+        return TransientError(f"{self._asked(call)}: {what}")
+
+    def _unusable(self, call: _Call, what: str) -> ProviderError:
+        if call.has_effect:
+            return self._lost(call, what)
+        return PermanentError(f"{self._asked(call)}: {what}")
+
+    def _asked(self, call: _Call) -> str:
+        return f"{call.method} {call.label} of {self.service}"
+
+    def _log(self, call: _Call, made: HttpAnswer | ProviderError, started: float) -> None:
+        logger.info(
+            "outside call",
+            extra={
+                "service": self.service,
+                "method": call.method,
+                "path": call.label,
+                "outcome": made.status if isinstance(made, HttpAnswer) else made.code,
+                "ms": round((time.monotonic() - started) * 1000),
+            },
+        )
+
+
+def _retry_after_s(headers: httpx.Headers) -> int | None:
+    """The seconds of a Retry-After header; its other form, a date, is not worth trusting two clocks for."""
+    text = headers.get("retry-after", "")
+    if not (text.isascii() and text.isdigit()) or len(text) > 6:
+        return None
+    return min(int(text), _MAX_RETRY_AFTER_S)
