@@ -5,6 +5,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from config.stack.child import die_with_parent
 from config.stack.console import Console
 from config.stack.part import RestartPolicy
 from config.stack.parts import Plan, all_parts, chosen, python
@@ -57,6 +59,10 @@ class Command(BaseCommand):
             "--run", metavar="COMMAND", help="run this command of manage.py when all is ready, stop, end with its code"
         )
 
+        parser.add_argument(
+            "--with-parent", action="store_true", help="stop when the process that started this one ends (Linux)"
+        )
+
     def handle(self, **options: Any) -> None:
         if settings.MODE != "sandbox":
             raise CommandError("runstack is the sandbox and refuses MODE=live. docs/ tells how to deploy the parts.")
@@ -64,6 +70,8 @@ class Command(BaseCommand):
         if options["status"]:
             self.stdout.write(json.dumps(read_status(State(folder)), indent=2))
             return
+        if options["with_parent"] and sys.platform == "linux":
+            die_with_parent(os.getppid(), signal.SIGTERM)
         if not options["temporary"]:
             sys.exit(self._run(State(folder), **options))
         temporary = Path(tempfile.mkdtemp(prefix="sluice-"))
