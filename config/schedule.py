@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from django.conf import settings
+
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
@@ -13,4 +15,29 @@ class Entry:
     why: str
 
 
-SCHEDULE: tuple[Entry, ...] = ()
+SCHEDULE: tuple[Entry, ...] = (
+    Entry(
+        name="check the threshold",
+        task="batches.tasks.check_threshold",
+        every_s=settings.THRESHOLD_CHECK_EVERY_S,
+        why="Makes a batch when the pending total has reached the policy's threshold.",
+    ),
+    Entry(
+        name="sweep host payments",
+        task="hostpay.tasks.sweep_payments",
+        every_s=settings.SWEEP_EVERY_S,
+        why="Takes up every payment that is due: the engine, of which messages are only hints.",
+    ),
+    Entry(
+        name="bound the inbox",
+        task="payouts.tasks.bound_rejected_events",
+        every_s=3600,
+        why="Deliveries nobody signed are kept for a look, and only the newest of them.",
+    ),
+    Entry(
+        name="forget used tokens",
+        task="hostpay.tasks.forget_used_tokens",
+        every_s=3600,
+        why="A token's nonce is remembered only as long as the token could verify.",
+    ),
+)

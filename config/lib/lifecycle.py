@@ -55,7 +55,7 @@ class StatusChange(models.Model):
 class Lifecycle(models.Model):
     """An object with a status. Never assign `status`: call `move`."""
 
-    status: models.CharField[str, str]  # each concrete model declares it with its own choices
+    status = models.CharField(max_length=16)  # each concrete model declares it anew, with its choices
     status_changed_at = models.DateTimeField(db_default=Now(), editable=False)
 
     edges: ClassVar[Edges]
@@ -118,9 +118,15 @@ class Lifecycle(models.Model):
         return cast("type[StatusChange]", cls._meta.get_field("status_changes").related_model)
 
     def _record(self, came_from: str, to: str, *, actor: Actor, reason: str, data: Mapping[str, Any] | None) -> None:
-        self.change_model()._base_manager.create(
-            subject=self, from_status=came_from, to_status=to, actor=str(actor), reason=reason, data=dict(data or {})
-        )
+        row: dict[str, Any] = {
+            "subject": self,
+            "from_status": came_from,
+            "to_status": to,
+            "actor": str(actor),
+            "reason": reason,
+            "data": dict(data or {}),
+        }
+        self.change_model()._base_manager.create(**row)
 
     def _label(self) -> str:
         return f"{self._meta.verbose_name} {self.pk}"

@@ -15,6 +15,7 @@ from hostpay.services.requesting import (
     nudge,
     request_payment,
 )
+from hostpay.services.tokens import forget_used_tokens, use_token_once
 from hostpay.services.wallets import WalletFacts, exchange_range, our_wallet, wallet_facts
 
 __all__ = (
@@ -31,6 +32,7 @@ __all__ = (
     "due_payments",
     "exchange_range",
     "explain_payment",
+    "forget_used_tokens",
     "is_paused",
     "latest_payment",
     "live_payment",
@@ -42,5 +44,6 @@ __all__ = (
     "resume",
     "retry_payment",
     "sign",
+    "use_token_once",
     "wallet_facts",
 )

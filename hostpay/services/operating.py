@@ -61,7 +61,7 @@ def close_unsent(*, payment: HostPayment, actor: Actor, reason: str) -> None:
             return
         if row.status not in {PaymentStatus.REQUESTED, PaymentStatus.ORDERED}:
             raise RefusedError(
-                why=f"The host payment is {row.status}: {_WHY_NOT[row.status]}.",
+                why=f"The host payment is {row.status}: {_WHY_NOT[PaymentStatus(row.status)]}.",
                 next_step="Follow it to its end; release is possible if it fails there.",
             )
         for order in row.orders.filter(is_current=True):

@@ -51,7 +51,7 @@ def _price(payment: HostPayment) -> None:
     estimate = gateways.exchange().estimate(from_asset=USDT, to_asset=ETH, from_amount=usdt)
     wei = to_units(estimate.to_amount.quantize(Decimal("1e-18"), rounding="ROUND_DOWN"), ETH)
     if wei <= 0:
-        message = f"the provider values {usdt} USDT at {estimate.to_amount} ETH (host payment {payment.pk})"
+        message = f"the provider values {usdt:f} USDT at {estimate.to_amount:f} ETH (host payment {payment.pk})"
         raise PermanentError(message)
     HostPayment.objects.filter(pk=payment.pk, priced_units__isnull=True).update(priced_units=wei)
     payment.refresh_from_db(fields=("priced_units",))
@@ -62,11 +62,11 @@ def _limits_of_provider(payment: HostPayment) -> Said | None:
     amount = from_units(payment.send_units, ETH)
     if amount < limits.minimum:
         return Wait(
-            reason=f"{amount} ETH is below the provider's minimum of {limits.minimum} ETH", after_s=_MINIMUM_WAIT_S
+            reason=f"{amount:f} ETH is below the provider's minimum of {limits.minimum:f} ETH", after_s=_MINIMUM_WAIT_S
         )
     if limits.maximum is not None and amount > limits.maximum:
         return Wait(
-            reason=f"{amount} ETH is above the provider's maximum of {limits.maximum} ETH", after_s=_MINIMUM_WAIT_S
+            reason=f"{amount:f} ETH is above the provider's maximum of {limits.maximum:f} ETH", after_s=_MINIMUM_WAIT_S
         )
     return None
 
@@ -80,8 +80,8 @@ def _value_out_of_band(payment: HostPayment) -> Said | None:
     distance_bps = abs(estimate.to_amount - payment.expected_usd) * _BPS / payment.expected_usd
     if distance_bps > settings.VALUE_BAND_BPS:
         return Review(
-            reason=f"{amount} ETH is worth {estimate.to_amount} USDT by the provider's estimate, the books say"
-            f" {payment.expected_usd} USD: {distance_bps:.0f} bps apart, {settings.VALUE_BAND_BPS} allowed"
+            reason=f"{amount:f} ETH is worth {estimate.to_amount:f} USDT by the provider's estimate, the books say"
+            f" {payment.expected_usd:f} USD: {distance_bps:.0f} bps apart, {settings.VALUE_BAND_BPS} allowed"
         )
     return None
 

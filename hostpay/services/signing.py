@@ -14,7 +14,7 @@ from django.db import transaction
 from config.lib import locks
 from config.lib.audit import Actor
 from config.lib.errors import PermanentError
-from config.lib.money import ETH, from_units
+from config.lib.money import ETH, format_units
 from hostpay import gateways
 from hostpay.models import (
     ExchangeOrder,
@@ -96,7 +96,7 @@ def _held_back(current: ExchangeOrder, chain: _Chain) -> Said | None:
     needed = int(current.send_units) + chain.gas_cost_wei
     if chain.balance_wei < needed:
         return Wait(
-            reason=f"the wallet has {from_units(chain.balance_wei, ETH)} ETH and needs {from_units(needed, ETH)}"
+            reason=f"the wallet has {format_units(chain.balance_wei, ETH)} and needs {format_units(needed, ETH)}"
             " with gas",
             after_s=settings.CHAIN_POLL_EVERY_S,
         )
@@ -168,6 +168,6 @@ def _store_signed(wallet: Wallet, payment: HostPayment, current: ExchangeOrder, 
     payment.move(
         PaymentStatus.SIGNED,
         actor=actor,
-        reason=f"{from_units(unsigned.value_wei, ETH)} ETH to {unsigned.to}, nonce {slot.nonce}",
+        reason=f"{format_units(unsigned.value_wei, ETH)} to {unsigned.to}, nonce {slot.nonce}",
         data={"tx_hash": signed.tx_hash},
     )

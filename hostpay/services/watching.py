@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from config.lib.audit import Actor
 from config.lib.errors import PermanentError
-from config.lib.money import USDT, from_units, to_units
+from config.lib.money import USDT, format_units, from_units, to_units
 from hostpay import gateways
 from hostpay.models import ExchangeOrder, HostPayment, OrderStatus, PaymentStatus, Receipt
 from hostpay.providers.changenow import ExchangeState, ExchangeStatus
@@ -138,7 +138,7 @@ def _receive(payment: HostPayment, current: ExchangeOrder, state: ExchangeState,
     doubt = _doubt(payment, current, received)
     if doubt:
         return Review(reason=doubt)
-    settle(payment=payment, actor=actor, reason=f"{from_units(received, USDT)} USDT received")
+    settle(payment=payment, actor=actor, reason=f"{format_units(received, USDT)} received")
     return Proceed()
 
 
@@ -187,10 +187,10 @@ def _doubt(payment: HostPayment, current: ExchangeOrder, received: int) -> str:
         distance_bps = abs(got - payment.expected_usd) * _BPS / payment.expected_usd
         if distance_bps > payment.tolerance_bps:
             doubts.append(
-                f"{got} USDT received for {payment.expected_usd} USD: {distance_bps:.0f} bps apart,"
+                f"{got:f} USDT received for {payment.expected_usd:f} USD: {distance_bps:.0f} bps apart,"
                 f" {payment.tolerance_bps} tolerated"
             )
     if current.reported_units is not None and current.reported_units != received:
         reported = from_units(int(current.reported_units), USDT)
-        doubts.append(f"the provider reports {reported} USDT, the chain shows {got}")
+        doubts.append(f"the provider reports {reported:f} USDT, the chain shows {got:f}")
     return "; ".join(doubts)

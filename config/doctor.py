@@ -1,0 +1,120 @@
+"""Whether what the settings name is really there: database, broker, chain, contract, wallet, provider."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from celery import current_app
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import connection
+from kombu.exceptions import OperationalError as BrokerError
+
+from config.env import SettingsError
+from config.lib.errors import SluiceError
+from config.lib.money import ETH, USDT, from_units
+from hostpay import gateways
+from hostpay.services import exchange_range, wallet_facts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing looked at."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+class UnwellError(SluiceError):
+    """What was looked at is there, and is not what the settings say."""
+
+    code = "unwell"
+
+
+def examine() -> list[Finding]:
+    """Look at everything, one after the other; a failure is a finding, and the next thing is still looked at."""
+    return [
+        _look("settings", _settings),
+        _look("database", _database),
+        _look("broker", _broker),
+        _look("chain", _chain),
+        _look("USDT contract", _contract),
+        _look("wallet", _wallet),
+        _look("provider", _provider),
+        _look("signer", _signer),
+    ]
+
+
+def fingerprint(secret: str) -> str:
+    """The first eight hex digits of the secret's SHA-256: enough to compare two machines, too little to guess from."""
+    return hashlib.sha256(secret.encode()).hexdigest()[:8]
+
+
+def _look(name: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name=name, ok=True, detail=look())
+    except (SluiceError, DatabaseError, BrokerError, OSError) as error:
+        return Finding(name=name, ok=False, detail=f"{type(error).__name__}: {error}")
+
+
+def _settings() -> str:
+    keys = {
+        "ingest": settings.INGEST_SIGNING_SECRETS,
+        "tokens": settings.TOKEN_SIGNING_KEYS,
+        "ChangeNOW": [settings.CHANGENOW_API_KEY],
+    }
+    prints = "; ".join(f"{name} {', '.join(map(fingerprint, secrets))}" for name, secrets in keys.items())
+    return f"mode {settings.MODE}; key fingerprints: {prints}"
+
+
+def _database() -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('server_version')")
+        (version,) = cursor.fetchone()
+    return f"PostgreSQL {version}"
+
+
+def _broker() -> str:
+    with current_app.connection_for_write() as broker:
+        broker.ensure_connection(max_retries=1, timeout=3)
+        return str(broker.as_uri())
+
+
+def _chain() -> str:
+    node = gateways.node()
+    chain_id = node.chain_id()
+    if chain_id != settings.ETH_CHAIN_ID:
+        raise UnwellError(f"the node is on chain {chain_id}, ETH_CHAIN_ID says {settings.ETH_CHAIN_ID}")
+    return f"chain {chain_id} at block {node.block_number()}"
+
+
+def _contract() -> str:
+    code = gateways.node().code(settings.USDT_CONTRACT_ADDRESS)
+    if not code:
+        raise UnwellError(f"there is no contract at {settings.USDT_CONTRACT_ADDRESS}")
+    return f"{len(code)} bytes of code at {settings.USDT_CONTRACT_ADDRESS}"
+
+
+def _wallet() -> str:
+    facts = wallet_facts()
+    return (
+        f"{settings.HOST_WALLET_ADDRESS}: {from_units(facts.eth_wei, ETH)} ETH,"
+        f" {from_units(facts.usdt_units, USDT)} USDT, nonce {facts.nonce}"
+    )
+
+
+def _provider() -> str:
+    limits = exchange_range()
+    most = "no maximum" if limits.maximum is None else f"at most {limits.maximum}"
+    return f"ETH to USDT: at least {limits.minimum} ETH, {most}"
+
+
+def _signer() -> str:
+    try:
+        signer = gateways.signer()
+    except SettingsError:
+        return "no keystore in this process: it cannot sign"
+    return f"keystore opens, and is {signer.address}"

@@ -1,0 +1,20 @@
+"""System checks: what must hold before a process serves."""
+
+from typing import Any
+
+from django.core.checks import CheckMessage, Error, register
+
+from hostpay.callbacks import contexts_without_handler
+
+
+@register()
+def every_accepted_context_has_a_handler(**_options: Any) -> list[CheckMessage]:
+    """A payment whose requester cannot be told its end must not be accepted."""
+    return [
+        Error(
+            f"Host payments with context {context} are accepted, and no handler is registered for it.",
+            hint="Register one with hostpay.callbacks.register in the requester's AppConfig.ready().",
+            id="hostpay.E001",
+        )
+        for context in contexts_without_handler()
+    ]
