@@ -1,0 +1,144 @@
+"""The rules of a threshold check, judged on figures: no database, no clock, one source for check and explanation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from batches.models import ConversionPolicy, Decision
+from batches.services.limits import Limits
+from config.lib.explain import Rule
+from config.lib.money import ETH, format_units
+from hostpay.models import Pause
+from payouts.services.members import MemberTotals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """What one check goes by.
+
+    `members` are the accumulations looked at: all eligible ones before the claim, the claimed ones after it.
+    `eligible_usd` is the worth of all eligible ones in both cases; it is what the threshold is compared with.
+    """
+
+    policy: ConversionPolicy
+    pause: Pause | None
+    limits: Limits | None
+    members: MemberTotals
+    eligible_usd: Decimal
+    left_out_count: int
+    left_out_usd: Decimal
+    is_forced: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One rule's verdict; `leads_to` is the decision if it is not met, None for a rule that only informs."""
+
+    rule: Rule
+    leads_to: Decision | None
+
+
+def judge(situation: Situation) -> list[Finding]:
+    """Every rule's verdict; the first one not met that leads to a decision is the one that counts."""
+    findings = [_not_paused(situation), _something_pending(situation), _threshold_reached(situation)]
+    if situation.members.member_count:
+        findings += [_reaches_minimum(situation), _fits_maximum(situation)]
+    if situation.left_out_count:
+        findings.append(_receipts_recorded(situation))
+    return findings
+
+
+def obstacle(findings: list[Finding]) -> Decision | None:
+    """The decision that the first rule not met leads to; None if nothing stands against a batch."""
+    for finding in findings:
+        if not finding.rule.ok and finding.leads_to is not None:
+            return finding.leads_to
+    return None
+
+
+def sentences(findings: list[Finding]) -> list[str]:
+    """The details of the rules that are not met."""
+    return [finding.rule.detail for finding in findings if not finding.rule.ok]
+
+
+def usd(amount: Decimal) -> str:
+    """Dollars for people: at least cents, and all digits that are there."""
+    text = f"{amount.normalize():f}"
+    decimals = len(text.partition(".")[2])
+    return f"${amount:.2f}" if decimals < 2 else f"${text}"
+
+
+def _not_paused(situation: Situation) -> Finding:
+    pause = situation.pause
+    rule = Rule(
+        name="new batches are not paused",
+        ok=pause is None,
+        detail="nothing is paused" if pause is None else f"{pause}",
+        since=None if pause is None else pause.paused_at,
+    )
+    return Finding(rule=rule, leads_to=Decision.BLOCKED)
+
+
+def _something_pending(situation: Situation) -> Finding:
+    members = situation.members
+    if not members.member_count and situation.eligible_usd and situation.limits is not None:
+        detail = f"none of the pending payments fits into the provider's maximum of {situation.limits.maximum_text}"
+        return Finding(rule=Rule(name="payments are pending", ok=False, detail=detail), leads_to=Decision.BLOCKED)
+    rule = Rule(
+        name="payments are pending",
+        ok=bool(members.member_count),
+        detail=f"{members.member_count} payments are pending" if members.member_count else "nothing is pending",
+        since=members.oldest_at,
+    )
+    return Finding(rule=rule, leads_to=Decision.BLOCKED if situation.is_forced else Decision.BELOW)
+
+
+def _threshold_reached(situation: Situation) -> Finding:
+    threshold, pending = situation.policy.threshold_usd, situation.eligible_usd
+    reached = pending >= threshold
+    if reached:
+        detail = f"{usd(pending)} reach the threshold of {usd(threshold)}"
+    else:
+        detail = f"{usd(pending)} are {usd(threshold - pending)} below the threshold of {usd(threshold)}"
+    if situation.is_forced and not reached:
+        detail += "; an operator forces the batch"
+    return Finding(
+        rule=Rule(name="the threshold is reached", ok=reached or situation.is_forced, detail=detail),
+        leads_to=Decision.BELOW,
+    )
+
+
+def _reaches_minimum(situation: Situation) -> Finding:
+    limits, members = situation.limits, situation.members
+    eth = format_units(members.net_wei, ETH)
+    ok = True
+    if limits is None:
+        detail = "the provider's limits could not be read; its order will say"
+    elif members.unreceipted_usd:
+        detail = (
+            f"{eth} and {usd(members.unreceipted_usd)} still to be valued; the provider takes {limits.minimum_text}"
+        )
+    else:
+        ok = members.net_wei >= limits.min_wei
+        relation = "reach" if ok else "are below"
+        detail = f"{eth} {relation} the provider's minimum of {limits.minimum_text}"
+    return Finding(rule=Rule(name="the provider's minimum is reached", ok=ok, detail=detail), leads_to=Decision.BLOCKED)
+
+
+def _fits_maximum(situation: Situation) -> Finding:
+    limits, members = situation.limits, situation.members
+    if limits is None or limits.max_wei is None or members.net_wei <= limits.max_wei:
+        return Finding(
+            rule=Rule(name="the provider's maximum is kept", ok=True, detail="all pending ETH fits"), leads_to=None
+        )
+    detail = f"only the first payments that fit into {limits.maximum_text} are converted; the rest waits its turn"
+    return Finding(rule=Rule(name="the provider's maximum is kept", ok=False, detail=detail), leads_to=None)
+
+
+def _receipts_recorded(situation: Situation) -> Finding:
+    detail = (
+        f"{situation.left_out_count} payments worth {usd(situation.left_out_usd)} have no recorded ETH receipt,"
+        f" and policy version {situation.policy.version} does not convert such"
+    )
+    return Finding(rule=Rule(name="receipts are recorded", ok=False, detail=detail), leads_to=None)

@@ -1,0 +1,40 @@
+"""What the exchange takes at once."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from config.lib.errors import ProviderError
+from config.lib.money import ETH, format_units, to_units
+from hostpay import services as hostpay
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The provider's range in wei; no `max_wei`: it names none."""
+
+    min_wei: int
+    max_wei: int | None
+
+    @property
+    def minimum_text(self) -> str:
+        return format_units(self.min_wei, ETH)
+
+    @property
+    def maximum_text(self) -> str:
+        return "any amount" if self.max_wei is None else format_units(self.max_wei, ETH)
+
+
+def read_limits() -> Limits | None:
+    """The provider's range (one call), or None when it could not be read: the order then meets the rule itself."""
+    try:
+        found = hostpay.exchange_range()
+    except ProviderError as error:
+        logger.warning("provider range not read", extra={"error": str(error)})
+        return None
+    return Limits(
+        min_wei=to_units(found.minimum, ETH), max_wei=None if found.maximum is None else to_units(found.maximum, ETH)
+    )

@@ -1,0 +1,227 @@
+"""The members of a batch conversion: claimed, credited and released as a set, in the database.
+
+Called by the batches app inside its own transaction. The statements that touch a whole set are raw SQL because they
+must be one statement each: what was updated is what is counted (`RETURNING`), so nothing can come in between.
+
+Deadlocks: whoever moves many pending rows holds the advisory lock THRESHOLD_CHECK, and whoever moves rows of a batch
+holds that batch's row; so two sets never overlap. Everybody else locks one accumulation and waits for nothing after
+it. The order in which a set is visited therefore does not matter, and no statement pays for sorting it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Count, Min, Q, Sum
+
+from config.lib.audit import Actor
+from config.lib.errors import SluiceError
+from payouts.models import Accumulation, AccumulationStatus
+
+# A million members take a quarter of a minute; a worker's time limit ends everything a little later than this.
+_SET_TIMEOUT = "SET LOCAL statement_timeout = '240s'"
+
+
+class NothingToDivideError(SluiceError):
+    """A batch's proceeds must be positive to be shared."""
+
+    code = "nothing_to_divide"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberTotals:
+    """A set of accumulations in figures.
+
+    `net_wei` is the ETH of those with a recorded receipt, `unreceipted_usd` the net USD of those without one; the
+    whole is worth `total_usd`. `oldest_at` is None for an empty set.
+    """
+
+    member_count: int
+    total_usd: Decimal
+    net_wei: int
+    unreceipted_usd: Decimal
+    oldest_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credited:
+    """What a distribution wrote: how many shares, and their sum in units of 10^-6 USDT."""
+
+    member_count: int
+    total_units: int
+
+
+def pending_totals(*, converts_unreceipted: bool) -> MemberTotals:
+    """The accumulations that a batch would claim now, summed in one statement without locking them."""
+    eligible = Accumulation.objects.pending()
+    if not converts_unreceipted:
+        eligible = eligible.filter(net_wei__isnull=False)
+    found = eligible.aggregate(
+        member_count=Count("id"),
+        total_usd=Sum("pending_usd_amount"),
+        net_wei=Sum("net_wei"),
+        unreceipted_usd=Sum("pending_usd_amount", filter=Q(net_wei__isnull=True)),
+        oldest_at=Min("created_at"),
+    )
+    return _totals(tuple(found.values()))
+
+
+def claim_pending(*, batch_id: UUID, converts_unreceipted: bool, max_wei: int | None) -> MemberTotals:
+    """Make every eligible accumulation a member of `batch_id`, and sum exactly those that became one.
+
+    The batch's row may be inserted later in the same transaction: the foreign key is checked at its end.
+
+    Args:
+        max_wei: claim no more than the first ones, by id, whose ETH fits into this together. One that does not fit
+            even alone is passed over, so that it does not hold up the others.
+    """
+    parameters: dict[str, Any] = {
+        "batch_id": batch_id,
+        "converts_unreceipted": converts_unreceipted,
+        "max_wei": max_wei,
+        "pending": AccumulationStatus.PENDING.value,
+        "swapping": AccumulationStatus.SWAPPING.value,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_SET_TIMEOUT)
+        cursor.execute(_CLAIM_ALL if max_wei is None else _CLAIM_FITTING, parameters)
+        return _totals(cursor.fetchone())
+
+
+def credit_shares(*, batch_id: UUID, received_units: int) -> Credited:
+    """Divide `received_units` (of 10^-6 USDT) among the batch's swapping members and complete them, in one statement.
+
+    Largest remainder by `pending_usd_amount`, ties by id: `batches.distribution.shares` is the reference, and says
+    why the sum is exact. The caller compares what is returned with what it expects, and rolls back if they differ.
+
+    Raises:
+        NothingToDivideError: `received_units` is not positive.
+    """
+    if received_units <= 0:
+        message = f"batch {batch_id}: {received_units} units cannot be shared; proceeds are positive"
+        raise NothingToDivideError(message)
+    parameters = {
+        "batch_id": batch_id,
+        "received": received_units,
+        "swapping": AccumulationStatus.SWAPPING.value,
+        "completed": AccumulationStatus.COMPLETED.value,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_SET_TIMEOUT)
+        cursor.execute(_CREDIT, parameters)
+        member_count, total_units = cursor.fetchone()
+    return Credited(member_count=member_count, total_units=int(total_units))
+
+
+def return_members(*, batch_id: UUID, actor: Actor, reason: str) -> int:
+    """Make the batch's swapping members pending again, each with an event that names the batch; their number."""
+    parameters = {
+        "batch_id": batch_id,
+        "batch_text": str(batch_id),
+        "actor": str(actor),
+        "reason": reason,
+        "pending": AccumulationStatus.PENDING.value,
+        "swapping": AccumulationStatus.SWAPPING.value,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_SET_TIMEOUT)
+        cursor.execute(_RETURN, parameters)
+        return int(cursor.rowcount)
+
+
+def _totals(row: tuple[Any, ...]) -> MemberTotals:
+    member_count, total_usd, net_wei, unreceipted_usd, oldest_at = row
+    # SUM over no row is NULL; an empty set's sums are zero.
+    return MemberTotals(
+        member_count=member_count,
+        total_usd=Decimal(0) if total_usd is None else total_usd,
+        net_wei=0 if net_wei is None else int(net_wei),
+        unreceipted_usd=Decimal(0) if unreceipted_usd is None else unreceipted_usd,
+        oldest_at=oldest_at,
+    )
+
+
+# A row that another transaction has locked is waited for and judged again as that transaction left it, so a payment
+# voided meanwhile is neither claimed nor summed.
+_CLAIM_ALL = """
+WITH claimed AS (
+    UPDATE payouts_accumulation
+       SET status = %(swapping)s, status_changed_at = now(), batch_conversion_id = %(batch_id)s
+     WHERE status = %(pending)s AND (%(converts_unreceipted)s OR net_wei IS NOT NULL)
+    RETURNING pending_usd_amount, net_wei, created_at
+)
+SELECT count(*), sum(pending_usd_amount), sum(net_wei),
+       sum(pending_usd_amount) FILTER (WHERE net_wei IS NULL), min(created_at)
+  FROM claimed
+"""
+
+_CLAIM_FITTING = """
+WITH running AS (
+    SELECT id, sum(coalesce(net_wei, 0)) OVER (ORDER BY id) AS wei
+      FROM payouts_accumulation
+     WHERE status = %(pending)s AND (%(converts_unreceipted)s OR net_wei IS NOT NULL)
+       AND coalesce(net_wei, 0) <= %(max_wei)s
+), claimed AS (
+    UPDATE payouts_accumulation AS member
+       SET status = %(swapping)s, status_changed_at = now(), batch_conversion_id = %(batch_id)s
+      FROM running
+     WHERE member.id = running.id AND running.wei <= %(max_wei)s AND member.status = %(pending)s
+    RETURNING member.pending_usd_amount, member.net_wei, member.created_at
+)
+SELECT count(*), sum(pending_usd_amount), sum(net_wei),
+       sum(pending_usd_amount) FILTER (WHERE net_wei IS NULL), min(created_at)
+  FROM claimed
+"""
+
+# USD amounts are scaled to whole numbers of 10^-8, so div() and mod() are exact; a rounded quotient could floor wrongly.
+# Instead of ranking all members and joining the ranks back, the last member that gets one of the left-over units is
+# found, and every member compares itself with it.
+_CREDIT = """
+WITH weighed AS (
+    SELECT id, pending_usd_amount * 100000000 AS weight
+      FROM payouts_accumulation
+     WHERE batch_conversion_id = %(batch_id)s AND status = %(swapping)s
+), whole AS MATERIALIZED (
+    SELECT sum(weight) AS weight FROM weighed
+), divided AS MATERIALIZED (
+    SELECT id, div(weighed.weight * %(received)s, whole.weight) AS units,
+           mod(weighed.weight * %(received)s, whole.weight) AS remainder
+      FROM weighed CROSS JOIN whole
+), undivided AS MATERIALIZED (
+    SELECT %(received)s - sum(units) AS units FROM divided
+), last_lucky AS MATERIALIZED (
+    SELECT id, remainder FROM divided
+     ORDER BY remainder DESC, id
+    OFFSET (SELECT greatest(units - 1, 0) FROM undivided)
+     LIMIT (SELECT CASE WHEN units > 0 THEN 1 ELSE 0 END FROM undivided)
+), credited AS (
+    UPDATE payouts_accumulation AS member
+       SET status = %(completed)s, status_changed_at = now(),
+           converted_usdt_amount = 0.000001 * (
+               div(member.pending_usd_amount * 100000000 * %(received)s, whole.weight)
+               + CASE WHEN (mod(member.pending_usd_amount * 100000000 * %(received)s, whole.weight), -member.id)
+                           >= (last_lucky.remainder, -last_lucky.id) THEN 1 ELSE 0 END)
+      FROM whole LEFT JOIN last_lucky ON true
+     WHERE member.batch_conversion_id = %(batch_id)s AND member.status = %(swapping)s
+    RETURNING member.converted_usdt_amount
+)
+SELECT count(*), coalesce(sum(converted_usdt_amount), 0) * 1000000 FROM credited
+"""
+
+_RETURN = """
+WITH returned AS (
+    UPDATE payouts_accumulation
+       SET status = %(pending)s, status_changed_at = now(), batch_conversion_id = NULL
+     WHERE batch_conversion_id = %(batch_id)s AND status = %(swapping)s
+    RETURNING id
+)
+INSERT INTO payouts_accumulationstatuschange (subject_id, from_status, to_status, actor, reason, data)
+SELECT id, %(swapping)s, %(pending)s, %(actor)s, %(reason)s, jsonb_build_object('batch', %(batch_text)s::text)
+  FROM returned
+ ORDER BY id
+"""
