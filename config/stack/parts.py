@@ -129,7 +129,7 @@ def _prepare(plan: Plan) -> Part:
     return Part(
         name="prepare",
         after=("chain",),
-        command=lambda: python("hostpay.sandbox.prepare", "--rpc", rpc, "--state", os.fspath(plan.state.sandbox)),
+        command=lambda: python("hostpay.sandbox.prepare", "--rpc", rpc, "--state", os.fspath(plan.state.root)),
         environment=plan.environment,
         once_ready=lambda: write_stack_files(plan.state, plan.ports, plan.outer),
         once=True,
@@ -147,7 +147,7 @@ def _exchange(plan: Plan) -> Part:
         after=("chain", "prepare"),
         command=lambda: python(
             "hostpay.sandbox.exchange",
-            *("--port", str(plan.ports.exchange), "--rpc", rpc, "--state", os.fspath(plan.state.sandbox)),
+            *("--port", str(plan.ports.exchange), "--rpc", rpc, "--state", os.fspath(plan.state.root)),
         ),
         environment=environment,
         is_ready=lambda: answers(plan.ports.exchange),

@@ -1,6 +1,6 @@
 """Where a stack keeps its things on disk, and how its small files are read and written.
 
-STATE/postgres/ redis/ chain/ sandbox/    data of the embedded parts
+STATE/postgres/ redis/ chain/ exchange/   data of the embedded parts
 STATE/secrets/ signer.env stack.env       what was generated at the first start (0700, 0600, 0600)
 STATE/run/ log/                           sockets and status; one log a part
 """
@@ -47,9 +47,13 @@ class State:
         return self.root / "chain"
 
     @property
-    def sandbox(self) -> Path:
-        """What the sandbox exchange and the chain's preparation keep: wallets, orders, `sandbox.json`."""
-        return self.root / "sandbox"
+    def exchange(self) -> Path:
+        return self.root / "exchange"
+
+    @property
+    def sandbox_file(self) -> Path:
+        """What the chain's preparation found or made: addresses, and where the wallet's key is."""
+        return self.root / "sandbox.json"
 
     @property
     def secrets(self) -> Path:
@@ -104,7 +108,7 @@ class State:
     def make(self) -> None:
         """Creates the folders; those that hold secrets or sockets are the owner's alone."""
         self.root.mkdir(parents=True, exist_ok=True)
-        for private in (self.run, self.sockets, self.secrets, self.chain, self.sandbox, self.redis):
+        for private in (self.run, self.sockets, self.secrets, self.chain, self.exchange, self.redis):
             make_private(private)
         self.log.mkdir(exist_ok=True)
 

@@ -52,7 +52,7 @@ def generated_secrets(state: State) -> dict[str, str]:
 
 def write_stack_files(state: State, ports: Ports, outer: Mapping[str, str]) -> None:
     """Writes `stack.env` and `signer.env` from what the chain's preparation left in `sandbox.json`."""
-    prepared = json.loads((state.sandbox / "sandbox.json").read_text(encoding="utf-8"))
+    prepared = json.loads(state.sandbox_file.read_text(encoding="utf-8"))
     write_env_file(state.stack_env, _stack_values(state, ports, outer, prepared))
     write_env_file(
         state.signer_env,

@@ -73,15 +73,15 @@ class Command(BaseCommand):
         if options["with_parent"] and sys.platform == "linux":
             die_with_parent(os.getppid(), signal.SIGTERM)
         if not options["temporary"]:
-            sys.exit(self._run(State(folder), **options))
+            sys.exit(self._run(State(folder), options))
         temporary = Path(tempfile.mkdtemp(prefix="sluice-"))
         try:
-            code = self._run(State(temporary), **options)
+            code = self._run(State(temporary), options)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         sys.exit(code)
 
-    def _run(self, state: State, **options: Any) -> int:
+    def _run(self, state: State, options: dict[str, Any]) -> int:
         plan = Plan(
             state=state,
             ports=Ports(web=self._web_port(options["port"]), chain=free_port(), exchange=free_port()),
