@@ -67,7 +67,7 @@ class _Call:
 class HttpClient:
     """Calls one service.
 
-    `base_url` may hold a secret (RPC services put their key into the path), as may `headers`: neither is ever shown.
+    `base_url` may hold a secret (RPC services put their key into the path), `secret_headers` are: neither is ever shown.
     Safe to share between threads, and across a fork.
     """
 
@@ -77,7 +77,7 @@ class HttpClient:
         service: str,
         base_url: str,
         timeout_s: int,
-        headers: Mapping[str, str] | None = None,
+        secret_headers: Mapping[str, str] | None = None,
         max_answer_bytes: int = _MAX_ANSWER_BYTES,
     ) -> None:
         self.service = service
@@ -85,7 +85,8 @@ class HttpClient:
         self._max_answer_bytes = max_answer_bytes
         self._base_url = base_url.rstrip("/")
         # No compression: what is counted on the wire is then what is held in memory.
-        self._headers = {"accept": "application/json", "accept-encoding": "identity", **(headers or {})}
+        self._headers = {"accept": "application/json", "accept-encoding": "identity", **(secret_headers or {})}
+        self._secrets = tuple((secret_headers or {}).values())
         self._client = httpx.Client(
             timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 5)),
             follow_redirects=False,
@@ -101,6 +102,14 @@ class HttpClient:
 
     def close(self) -> None:
         self._client.close()
+
+    def masked(self, text: str) -> str:
+        """The service's own words without what is secret to us, should it quote our key or address back."""
+        address = urlsplit(self._base_url)
+        for secret in (*self._secrets, address.password, address.path.strip("/"), address.query):
+            if secret:
+                text = text.replace(secret, "***")
+        return text
 
     def get(self, path: str, params: Mapping[str, str] | None = None) -> HttpAnswer:
         """Read something.

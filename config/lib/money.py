@@ -81,7 +81,7 @@ class Asset:
 
     @property
     def units_per_one(self) -> int:
-        return 10**self.decimals
+        return int(10**self.decimals)
 
     def __str__(self) -> str:
         return f"{self.ticker}/{self.network}" if self.network else self.ticker
