@@ -1,0 +1,63 @@
+"""Log lines: one event a line, keys as keys, no secret whatever its way in."""
+
+import logging
+
+import pytest
+
+from config.logs import LineFormatter, mask, redact
+
+
+def line(message: str, *arguments: object, error: Exception | None = None, **extra: object) -> str:
+    record = logging.LogRecord("sluice.test", logging.INFO, __file__, 1, message, arguments, None)
+    if error is not None:
+        record.exc_info = (type(error), error, error.__traceback__)
+    vars(record).update(extra)
+    return LineFormatter().format(record)
+
+
+def test_it_writes_one_event_with_its_keys() -> None:
+    written = line("batch %s opened", 7, batch=7, total_usd="20.00")
+
+    assert written.startswith("time=")
+    assert written.endswith('level=info logger=sluice.test event="batch 7 opened" batch=7 total_usd=20.00')
+
+
+def test_it_stays_on_one_line() -> None:
+    assert line("first\nsecond", note='say "hi"\r\n').count("\n") == 0
+
+
+@pytest.mark.parametrize("place", ["message", "argument", "extra", "error"])
+def test_it_masks_a_known_secret_wherever_it_stands(place: str) -> None:
+    mask("very-private-value")
+
+    written = {
+        "message": lambda: line("key very-private-value"),
+        "argument": lambda: line("key %s", "very-private-value"),
+        "extra": lambda: line("key", note="xvery-private-valuex"),
+        "error": lambda: line("key", error=ValueError("very-private-value")),
+    }[place]()
+
+    assert "very-private-value" not in written
+    assert "***" in written
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "password=hunter2",
+        '"passphrase": "hunter2"',
+        "{'api_key': 'hunter2'}",
+        "x-api-key: hunter2",
+        "Authorization: Bearer hunter2",
+        "private_key=hunter2",
+        "x-nowpayments-sig-secret=hunter2",
+    ],
+)
+def test_it_masks_what_a_telling_key_holds(text: str) -> None:
+    assert "hunter2" not in redact(text)
+
+
+def test_it_leaves_ordinary_words_alone() -> None:
+    text = "payment 17 of batch 3 waits: gas above the cap"
+
+    assert redact(text) == text
