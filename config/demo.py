@@ -31,6 +31,7 @@ _CLIENTS = ("demo-bakery", "demo-bookshop", "demo-radio")
 _DEMO_WALLET = "0x00000000000000000000000000000000000dE300"
 # Small, uneven sums, as they come in.
 _AMOUNTS_USD = tuple(map(Decimal, ("1.35", "4.85", "2.50", "9.70", "0.60", "7.77", "3.33", "12.01", "5.05", "2.01")))
+_PATIENCE_S = 30
 _STEPS = ("requested", "ordered", "signed", "broadcast", "mined", "final", "settled")
 
 
@@ -140,21 +141,39 @@ def _send(http: httpx.Client, payment_id: str, client: Client, amount: Decimal, 
             "paid_at": datetime.now(UTC).isoformat(),
         }
     )
-    delivery_id, now = f"msg_{uuid.uuid4().hex}", datetime.now(UTC)
-    signature = Webhook(settings.INGEST_SIGNING_SECRETS[0]).sign(msg_id=delivery_id, timestamp=now, data=body)
-    answer = http.post(
-        "/api/v1/payments/",
-        content=body,
-        headers={
-            "content-type": "application/json",
-            "webhook-id": delivery_id,
-            "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": signature,
-        },
-    )
-    if answer.status_code != httpx.codes.CREATED:
+    answer = _post_until_answered(http, payment_id, body)
+    if answer.status_code not in {httpx.codes.CREATED, httpx.codes.OK}:
         raise DemoError(f"payment {payment_id} was answered {answer.status_code}: {answer.text[:500]}")
     return int(answer.json()["id"])
+
+
+def _post_until_answered(http: httpx.Client, payment_id: str, body: str) -> httpx.Response:
+    """As a payment system does: no answer, or a 5xx, and the same payment is sent again. It is recorded once."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            answer = http.post("/api/v1/payments/", content=body, headers=_signed(body))
+        except httpx.TransportError as error:
+            trouble = f"{type(error).__name__}: {error}"
+        else:
+            if not answer.is_server_error:
+                return answer
+            trouble = f"{answer.status_code}: {answer.text[:200]}"
+        if time.monotonic() > deadline:
+            raise DemoError(f"payment {payment_id} got no answer in {_PATIENCE_S} s; last: {trouble}")
+        time.sleep(0.2)
+
+
+def _signed(body: str) -> dict[str, str]:
+    """The headers of one delivery, by Standard Webhooks."""
+    delivery_id, now = f"msg_{uuid.uuid4().hex}", datetime.now(UTC)
+    signature = Webhook(settings.INGEST_SIGNING_SECRETS[0]).sign(msg_id=delivery_id, timestamp=now, data=body)
+    return {
+        "content-type": "application/json",
+        "webhook-id": delivery_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": signature,
+    }
 
 
 def _wait(

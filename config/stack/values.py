@@ -20,6 +20,8 @@ PACE: Mapping[str, str] = {
     "EXCHANGE_POLL_EVERY_S": "1",
     "CHAIN_POLL_EVERY_S": "1",
     "ETH_CONFIRMATIONS": "2",
+    # A worker that dies keeps its payment for four of these.
+    "PROVIDER_TIMEOUT_S": "3",
 }
 
 _MAKERS: Mapping[str, Callable[[], str]] = {

@@ -12,12 +12,13 @@ from datetime import datetime
 from enum import Enum
 from uuid import UUID
 
+from django.conf import settings
 from django.utils import timezone
 
 from config.lib.audit import Actor
 from config.lib.errors import OutcomeUnknownError, PermanentError, TransientError
 from config.lib.lifecycle import StaleRowError
-from hostpay.models import TERMINAL, HostPayment, PaymentStatus
+from hostpay.models import ON_THE_WIRE, TERMINAL, HostPayment, PaymentStatus
 from hostpay.services import broadcasting, confirming, delivering, ordering, signing, watching
 from hostpay.services.steps import Failed, Poll, Proceed, Review, Said, lease_length, write_down
 
@@ -78,7 +79,7 @@ def _take_step(payment: HostPayment, step: Step, actor: Actor) -> Said | None:
     if lease is None:
         return None
     said = _ask(payment, step, actor)
-    write_down(payment, said, lease=lease)
+    write_down(payment, said, lease=lease, actor=actor)
     logger.info(
         "payment step",
         extra={"host_payment": str(payment.pk), "step": step.__name__, "status": payment.status, "said": repr(said)},
@@ -103,7 +104,9 @@ def _ask(payment: HostPayment, step: Step, actor: Actor) -> Said:
     except TransientError as error:
         return Failed(error=str(error), unknown=False)
     except PermanentError as error:
-        return Review(reason=str(error))
+        # Where money may be out already, a person decides and the watch goes on.
+        may_be_out = payment.status in {*ON_THE_WIRE, PaymentStatus.FINAL}
+        return Review(reason=str(error), after_s=settings.EXCHANGE_POLL_EVERY_S if may_be_out else None)
     except StaleRowError:
         # Somebody moved it while we asked outside; look at it afresh.
         return Poll(after_s=1)

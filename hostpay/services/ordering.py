@@ -14,7 +14,16 @@ from config.lib.errors import OutcomeUnknownError, PermanentError, TransientErro
 from config.lib.money import ETH, USDT, from_units, to_units
 from hostpay import gateways
 from hostpay.models import ExchangeOrder, HostPayment, OrderStatus, PaymentStatus
-from hostpay.providers.changenow import AmountRange, BadAnswerError, OrderRequest, PlacedOrder, verify_echo
+from hostpay.providers.changenow import (
+    AmountRange,
+    BadAnswerError,
+    NotAllowedError,
+    OrderRequest,
+    OutOfRangeError,
+    PlacedOrder,
+    same_amount,
+    verify_echo,
+)
 from hostpay.services.steps import Proceed, Review, Said, Wait
 
 # A pay-in address is funded only while its order is fresh: the provider does not say how long an unpaid one lives.
@@ -101,6 +110,10 @@ def _place(payment: HostPayment, actor: Actor) -> Said:
     except (OutcomeUnknownError, BadAnswerError) as error:
         _abandon(intent, actor, f"the answer is missing or unusable: {error}")
         raise
+    except (OutOfRangeError, NotAllowedError) as error:
+        # The provider's limits and our key's rights change without us: go on by itself when they do.
+        _abandon(intent, actor, f"the provider did not take it: {error}")
+        return Wait(reason=str(error), after_s=_MINIMUM_WAIT_S)
     except (TransientError, PermanentError) as error:
         _abandon(intent, actor, f"the provider did not take it: {error}")
         raise
@@ -170,15 +183,16 @@ def _adopt(payment: HostPayment, current: ExchangeOrder, actor: Actor) -> Said:
     """Verify, with the provider, an order that the requester placed itself."""
     state = gateways.exchange().exchange(current.provider_order_id or "")
     payin_address = current.payin_address or ""
-    asked_and_answered = {
+    amount = from_units(payment.send_units, ETH)
+    asked_and_answered: dict[str, tuple[object, object]] = {
         "pay-in address": (payin_address.lower(), (state.payin_address or "").lower()),
         "payout address": (payment.payout_address.lower(), (state.payout_address or "").lower()),
         "from": (ETH, state.from_asset),
         "to": (USDT, state.to_asset),
         "status": ("waiting", state.raw_status if state.raw_status != "new" else "waiting"),
     }
-    if state.expected_from is not None:
-        asked_and_answered["amount"] = (from_units(payment.send_units, ETH), state.expected_from)
+    if state.expected_from is not None and not same_amount(amount, state.expected_from):
+        asked_and_answered["amount"] = (amount, state.expected_from)
     wrong = [f"{name} is {said}, not {asked}" for name, (asked, said) in asked_and_answered.items() if asked != said]
     wrong += _wrong_payin(payment, payin_address)
     if wrong:

@@ -26,7 +26,7 @@ from hostpay.models import (
     Transaction,
     Wallet,
 )
-from hostpay.providers.ethereum import UnsignedTransfer
+from hostpay.providers.ethereum import InsufficientFundsError, UnsignedTransfer
 from hostpay.services.ordering import is_fundable, order_again
 from hostpay.services.pausing import is_paused
 from hostpay.services.steps import Proceed, Review, Said, Wait
@@ -60,7 +60,10 @@ def sign(*, payment: HostPayment, actor: Actor) -> Said:
     if not is_fundable(current):
         order_again(payment, current, actor, "the order was not paid in time; another one is made")
         return Proceed()
-    chain = _ask_chain(payment, current)
+    try:
+        chain = _ask_chain(payment, current)
+    except InsufficientFundsError as error:
+        return Wait(reason=str(error), after_s=settings.CHAIN_POLL_EVERY_S)
     held_back = _held_back(current, chain)
     if held_back is not None:
         return held_back

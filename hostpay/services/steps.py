@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
+from config.lib.audit import Actor
 from hostpay.models import HostPayment
 
 _BACKOFF_FIRST_S = 2
@@ -65,11 +67,13 @@ def backoff(attempts: int) -> timedelta:
     return timedelta(seconds=longest) * random.uniform(0.75, 1.25)  # noqa: S311 (spreads load, guards nothing)
 
 
-def write_down(payment: HostPayment, said: Said, *, lease: datetime) -> None:
+def write_down(payment: HostPayment, said: Said, *, lease: datetime, actor: Actor) -> None:
     """Store what a step said, unless somebody else has taken the payment up since `lease` was ours."""
-    now = timezone.now()
-    columns = _columns(payment, said, now)
-    HostPayment.objects.filter(pk=payment.pk, next_action_at=lease).update(**columns)
+    columns = _columns(payment, said, timezone.now())
+    with transaction.atomic():
+        written = HostPayment.objects.filter(pk=payment.pk, next_action_at=lease).update(**columns)
+        if written and isinstance(said, Review) and said.reason != payment.review_reason:
+            payment.note(actor=actor, reason=f"needs review: {said.reason}")
 
 
 def _columns(payment: HostPayment, said: Said, now: datetime) -> dict[str, object]:

@@ -91,7 +91,7 @@ def test_f7_raw_sql_cannot_store_nan(column: str) -> None:
     paid = rows.payment(unpriced_usd=Decimal(1), status="settled", received_units=1)
 
     with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(f"UPDATE hostpay_hostpayment SET {column} = 'NaN' WHERE id = %s", [paid.pk])
+        cursor.execute(f"UPDATE hostpay_hostpayment SET {column} = 'NaN' WHERE id = %s", [paid.pk])  # noqa: S608
 
 
 def test_it_refuses_two_current_orders_of_a_payment() -> None:

@@ -1,0 +1,185 @@
+"""kill -9 of any part while money is on its way: the stack starts it again, and the end is the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config.stack.paths import PROJECT_ROOT, State
+from config.stack.processes import started_at
+from config.stack.status import read_status
+
+pytestmark = pytest.mark.slow
+
+# The supervisor gives up after eight deaths of a part in a minute: a part that cannot live is not killed by a test.
+_KILLS = 4
+_READY_S = 90
+_DEMO_S = 150
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A whole sandbox stack in processes of its own."""
+
+    state: State
+    process: subprocess.Popen[bytes]
+
+    def pid_of(self, part: str) -> int | None:
+        for line in read_status(self.state):
+            if line["name"] == part:
+                return line["pid"]
+        raise AssertionError(f"the stack has no part {part}")
+
+    def is_ready(self) -> bool:
+        parts = read_status(self.state)
+        return bool(parts) and all(part["state"] in {"running", "done"} for part in parts)
+
+    def manage(self, *arguments: str, timeout_s: int = _DEMO_S) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=PROJECT_ROOT,
+            env=_environment(self.state),
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+
+def _environment(state: State) -> dict[str, str]:
+    # Neither the test database nor the test settings: the stack is a stack of its own.
+    left_out = ("DJANGO_SETTINGS_MODULE", "DATABASE_URL", "CELERY_BROKER_URL")
+    return {name: value for name, value in os.environ.items() if name not in left_out} | {
+        "STATE": os.fspath(state.root),
+        "MODE": "sandbox",
+    }
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("stack")
+    state = State(folder)
+    log = (folder / "runstack.log").open("wb")
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "runstack", "--port", "0", "--state", os.fspath(folder), "--with-parent"],
+        cwd=PROJECT_ROOT,
+        env=_environment(state),
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    running = Stack(state, process)
+    try:
+        deadline = time.monotonic() + _READY_S
+        while not running.is_ready():
+            assert process.poll() is None, (folder / "runstack.log").read_text()[-4000:]
+            assert time.monotonic() < deadline, (folder / "runstack.log").read_text()[-4000:]
+            time.sleep(0.2)
+        yield running
+    finally:
+        pids = [(part["pid"], started_at(part["pid"])) for part in read_status(state) if part["pid"]]
+        process.send_signal(signal.SIGTERM)
+        try:
+            assert process.wait(timeout=60) in {0, -signal.SIGTERM, 128 + signal.SIGTERM}
+        finally:
+            process.kill()
+            log.close()
+        assert [pid for pid, started in pids if started_at(pid) == started] == [], "processes were left behind"
+
+
+def _kill_often(stack: Stack, part: str, finished: threading.Event, seed: int) -> list[int]:
+    """kill -9 the part up to four times at moments drawn from the seed; returns the pids that were killed."""
+    moments = random.Random(seed)  # noqa: S311 (a test that can be repeated)
+    killed: list[int] = []
+    for _ in range(_KILLS):
+        if finished.wait(moments.uniform(0.3, 4.0)):
+            break
+        pid = stack.pid_of(part)
+        if pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+    return killed
+
+
+@pytest.mark.parametrize("seed", [1])
+@pytest.mark.parametrize("part", ["worker", "signer", "beat", "web", "exchange"])
+def test_f67_killing_a_part_again_and_again_leads_to_the_same_end(stack: Stack, part: str, seed: int) -> None:
+    finished = threading.Event()
+    killed: list[int] = []
+    killer = threading.Thread(target=lambda: killed.extend(_kill_often(stack, part, finished, seed)))
+    killer.start()
+    try:
+        demo = stack.manage("demo", "--payments", "12", "--json", "--timeout", str(_DEMO_S - 30))
+    finally:
+        finished.set()
+        killer.join()
+
+    assert killed, "the demo was over before anything was killed"
+    assert demo.returncode == 0, demo.stderr[-3000:]
+    report: dict[str, Any] = json.loads(demo.stdout)
+    assert report["agrees"] is True
+    assert report["checks"]
+    assert all(report["checks"].values())
+    _assert_paid_once(stack)
+
+
+def _assert_paid_once(stack: Stack) -> None:
+    """As many transactions of the wallet on chain as batches in the books, each delivered once."""
+    shown = stack.manage("shell", "--no-imports", "-c", _COUNTS, timeout_s=60)
+    assert shown.returncode == 0, shown.stderr[-2000:]
+    counts = json.loads(shown.stdout)
+    assert counts["nonce"] == counts["transactions"] == counts["settled"] == counts["completed"]
+    assert counts["payouts"] == counts["settled"]
+    assert counts["open"] == 0
+
+
+_COUNTS = """
+import json
+from django.conf import settings
+from batches.models import BatchConversion
+from hostpay import gateways
+from hostpay.models import HostPayment, Receipt, Transaction
+
+node = gateways.node()
+print(json.dumps({
+    "nonce": node.nonce(settings.HOST_WALLET_ADDRESS),
+    "transactions": Transaction.objects.filter(status="final").count(),
+    "settled": HostPayment.objects.filter(status="settled", delivered_at__isnull=False).count(),
+    "open": HostPayment.objects.filter(delivered_at__isnull=True).count(),
+    "payouts": Receipt.objects.count(),
+    "completed": BatchConversion.objects.filter(status="completed").count(),
+}))
+"""
+
+
+def test_it_says_what_runs(stack: Stack) -> None:
+    shown = stack.manage("runstack", "--status", timeout_s=60)
+
+    assert shown.returncode == 0, shown.stderr
+    names = {part["name"] for part in json.loads(shown.stdout)}
+    assert {"postgres", "redis", "chain", "exchange", "web", "worker", "signer", "beat"} <= names
+
+
+def test_the_key_is_in_the_signer_alone(stack: Stack) -> None:
+    """The passphrase and the keystore's name are in no other part's environment."""
+    with_key = {
+        part["name"]
+        for part in read_status(stack.state)
+        if part["pid"] and b"HOST_WALLET_KEYSTORE" in Path(f"/proc/{part['pid']}/environ").read_bytes()
+    }
+
+    assert with_key == {"signer"}
