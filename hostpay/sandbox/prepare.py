@@ -102,7 +102,7 @@ def _host_wallet(keystore: Path, passphrase_file: Path) -> str:
     """The wallet's address. The passphrase is kept before the key: a crash between the two loses no key."""
     passphrase = secret(passphrase_file, secrets.token_urlsafe(24))
     if not keystore.is_file():
-        key = secrets.token_hex(32)
+        key = secrets.token_bytes(32)
         encrypted = Account.encrypt(key, passphrase, kdf="scrypt", iterations=KEYSTORE_SCRYPT_N)
         write_atomically(keystore, json.dumps(encrypted) + "\n")
     return str(to_checksum_address(json.loads(keystore.read_text())["address"]))
