@@ -1,0 +1,35 @@
+"""What payouts does, one function per business event. Callers import from here."""
+
+from payouts.services.api_keys import create_api_key, find_api_key
+from payouts.services.claims import hold_accumulation, unhold_accumulation, void_accumulation
+from payouts.services.facts import InvalidJsonError, PaymentFacts, facts_of, read_facts
+from payouts.services.inbox import bound_rejected_events, failed_events, replay_event, store_unauthentic, take_payment
+from payouts.services.recording import (
+    AmountTooSmallError,
+    ConflictingPaymentError,
+    Recorded,
+    UnknownClientError,
+    record_payment,
+)
+
+__all__ = (
+    "AmountTooSmallError",
+    "ConflictingPaymentError",
+    "InvalidJsonError",
+    "PaymentFacts",
+    "Recorded",
+    "UnknownClientError",
+    "bound_rejected_events",
+    "create_api_key",
+    "facts_of",
+    "failed_events",
+    "find_api_key",
+    "hold_accumulation",
+    "read_facts",
+    "record_payment",
+    "replay_event",
+    "store_unauthentic",
+    "take_payment",
+    "unhold_accumulation",
+    "void_accumulation",
+)

@@ -1,0 +1,89 @@
+"""How our API says no: problem details by RFC 9457, each with a `code` that does not change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from http import HTTPStatus
+
+from django.http import HttpRequest, HttpResponse
+
+from config.lib.errors import SluiceError
+
+CONTENT_TYPE = "application/problem+json"
+API_PREFIX = "/api/"
+
+# Also the documentation of the codes; one that is missing here gets the HTTP status's own phrase.
+TITLES = {
+    "bad_signature": "The request is not signed by a secret we know",
+    "conflicting_payment": "This payment was recorded with other content",
+    "amount_too_small": "Nothing would be left after the fee",
+    "unknown_client": "No client has this id",
+    "invalid_json": "The body is not JSON as we accept it",
+    "invalid_fields": "Some fields cannot be accepted",
+    "body_too_large": "The body is too large",
+    "length_required": "The body's length must be announced",
+    "unsupported_media_type": "The body must be plain application/json",
+    "intake_paused": "An operator has paused the recording of payments",
+    "not_authenticated": "No valid API key was given",
+    "permission_denied": "The API key may not do this",
+    "not_found": "There is nothing here by this id",
+    "method_not_allowed": "This method does not exist here",
+    "database_unavailable": "The database cannot be reached; try again",
+    "internal_error": "Something went wrong on our side",
+    "stale_row": "Somebody else was first",
+    "refused": "The rules forbid this",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One field that cannot be accepted."""
+
+    field: str
+    code: str
+    detail: str
+
+
+class InvalidFieldsError(SluiceError):
+    """Fields of a request cannot be accepted; `errors` has one entry for each."""
+
+    code = "invalid_fields"
+
+    def __init__(self, errors: Iterable[FieldError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("; ".join(f"{error.field}: {error.detail}" for error in self.errors))
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    errors: Iterable[FieldError] = (),
+    headers: Mapping[str, str] | None = None,
+) -> HttpResponse:
+    """The answer for one refusal; `detail` goes to the caller as it is, so it names no internals."""
+    body = problem_fields(status, code, detail, errors=errors)
+    return HttpResponse(json.dumps(body), status=status, content_type=CONTENT_TYPE, headers=dict(headers or {}))
+
+
+def problem_fields(status: int, code: str, detail: str, *, errors: Iterable[FieldError] = ()) -> dict[str, object]:
+    """The members of the problem object, in the order a reader wants them."""
+    body: dict[str, object] = {
+        "type": f"urn:sluice:problem:{code}",
+        "title": TITLES.get(code) or HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "detail": detail,
+    }
+    listed = [asdict(error) for error in errors]
+    if listed:
+        body["errors"] = listed
+    return body
+
+
+def is_for_programs(request: HttpRequest) -> bool:
+    """Whether the caller of this path reads problem objects and not pages."""
+    return request.path.startswith(API_PREFIX)

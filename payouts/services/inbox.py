@@ -1,0 +1,138 @@
+"""The inbox: deliveries kept as they came, also those that were refused, and processed again on request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from django.db import connection, transaction
+
+from config.lib.audit import Actor
+from config.lib.errors import RefusedError, SluiceError
+from config.lib.problems import InvalidFieldsError
+from payouts.models import Accumulation, InboundEvent, Outcome, Verdict
+from payouts.services.facts import InvalidJsonError, read_facts
+from payouts.services.recording import (
+    AmountTooSmallError,
+    ConflictingPaymentError,
+    Recorded,
+    UnknownClientError,
+    record_payment,
+)
+
+# Anybody can send what is not authentic, so it is kept in bounds.
+UNAUTHENTIC_KEPT = 1000
+UNAUTHENTIC_BODY_BYTES = 4096
+_TRIMMED_EVERY = 64
+MAX_EVENT_ID = 128
+# Outcomes after which processing again may lead elsewhere: the client exists by now, the fault is mended.
+REPLAYABLE = (Outcome.RECEIVED, Outcome.FAILED, Outcome.REFUSED)
+# What a delivery can be refused for; nothing else is the sender's fault.
+REFUSALS = (InvalidJsonError, InvalidFieldsError, UnknownClientError, AmountTooSmallError)
+
+
+def take_payment(*, event: InboundEvent, actor: Actor) -> Recorded:
+    """Process one authentic delivery of `POST /api/v1/payments/`; whatever happens, the delivery is kept.
+
+    `event` is not saved yet or one to be replayed.
+
+    Raises:
+        SluiceError: one of REFUSALS, ConflictingPaymentError or PausedError (a paused delivery is not kept: its sender
+            is told to come again).
+        Exception: anything unforeseen, after the delivery was stored as failed.
+    """
+    is_settled = False
+    try:
+        facts = read_facts(bytes(event.body), source=event.source)
+        recorded = record_payment(facts=facts, event=event, actor=actor)
+        is_settled = True
+        return recorded
+    except REFUSALS as refusal:
+        event.outcome, event.error = Outcome.REFUSED, str(refusal)[:2000]
+        event.save()
+        is_settled = True
+        raise
+    except SluiceError:
+        # A conflict saved its delivery itself.
+        is_settled = True
+        raise
+    finally:
+        if not is_settled:
+            _keep_failed(event)
+
+
+def store_unauthentic(*, source: str, event_id: str, headers: Mapping[str, str], body: bytes, why: str) -> None:
+    """Keep a delivery that did not prove its sender, cut short, and only about the newest UNAUTHENTIC_KEPT of them."""
+    event = InboundEvent.objects.create(
+        source=source,
+        event_id=event_id[:MAX_EVENT_ID],
+        headers=dict(headers),
+        body=body[:UNAUTHENTIC_BODY_BYTES],
+        verdict=Verdict.INVALID,
+        outcome=Outcome.REFUSED,
+        error=why,
+    )
+    # A flood must not wait for the sweep to be bounded, and not pay for it at every drop either.
+    if event.pk % _TRIMMED_EVERY == 0:
+        bound_rejected_events()
+
+
+def bound_rejected_events() -> int:
+    """Delete unauthentic deliveries but the newest UNAUTHENTIC_KEPT; says how many went."""
+    with connection.cursor() as cursor:
+        cursor.execute(_FORGET_OLD, [Verdict.INVALID.value, Verdict.INVALID.value, UNAUTHENTIC_KEPT])
+        return cursor.rowcount
+
+
+def replay_event(*, event_id: int, actor: Actor) -> Accumulation:
+    """Process a kept delivery again; one that was recorded gives its accumulation and changes nothing.
+
+    Raises:
+        RefusedError: it is not authentic, or it conflicts with what was recorded.
+        SluiceError: what it was refused for is still so; the event says what.
+    """
+    with transaction.atomic():
+        event = InboundEvent.objects.select_for_update(of=("self",)).select_related("accumulation").get(pk=event_id)
+        if event.accumulation is not None and event.outcome in {Outcome.RECORDED, Outcome.REPLAYED}:
+            return event.accumulation
+        if event.verdict != Verdict.VALID or event.outcome not in REPLAYABLE:
+            raise RefusedError(
+                why=f"Event {event.pk} is {event.get_verdict_display()}, {event.get_outcome_display()}.",
+                next_step="Only an authentic delivery that failed or was refused can be replayed.",
+            )
+        event.attempts += 1
+        ended = _processed_again(event, actor)
+    # Raised after the commit, so that the new attempt and its reason are kept.
+    if isinstance(ended, SluiceError):
+        raise ended
+    return ended.accumulation
+
+
+def failed_events() -> list[int]:
+    """Ids of the authentic deliveries that have no accumulation and might get one, oldest first."""
+    replayable = InboundEvent.objects.filter(verdict=Verdict.VALID, outcome__in=REPLAYABLE)
+    return list(replayable.order_by("pk").values_list("pk", flat=True))
+
+
+def _processed_again(event: InboundEvent, actor: Actor) -> Recorded | SluiceError:
+    try:
+        return record_payment(facts=read_facts(bytes(event.body), source=event.source), event=event, actor=actor)
+    except REFUSALS as refusal:
+        event.outcome, event.error = Outcome.REFUSED, str(refusal)[:2000]
+        event.save()
+        return refusal
+    except ConflictingPaymentError as conflict:
+        return conflict
+
+
+def _keep_failed(event: InboundEvent) -> None:
+    """Store a delivery whose processing broke off. Its accumulation was rolled back, so it names none."""
+    event.accumulation = None
+    event.outcome, event.error = Outcome.FAILED, "Processing broke off; the log has the reason."
+    event.save()
+
+
+_FORGET_OLD = f"""
+    DELETE FROM {InboundEvent._meta.db_table}
+    WHERE verdict = %s
+      AND id <= (SELECT id FROM {InboundEvent._meta.db_table} WHERE verdict = %s ORDER BY id DESC OFFSET %s LIMIT 1)
+"""  # noqa: S608 (only table names of ours)
