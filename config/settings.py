@@ -216,7 +216,8 @@ CELERY_BROKER_URL = _read.broker("CELERY_BROKER_URL", default=_state.broker_url)
 
 # --- REST ------------------------------------------------------------------------------------------------------------
 REST_FRAMEWORK: dict[str, Any] = {
-    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["payouts.api.authentication.ApiKeyAuthentication"],
+    "EXCEPTION_HANDLER": "config.lib.api.exception_handler",
     # Nothing is open by accident: a view names who may call it.
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAdminUser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],

@@ -1,0 +1,77 @@
+"""Threshold checks: run one, read what they decided."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from rest_framework import generics, serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from batches.models import Decision, ThresholdCheck
+from batches.services import check_threshold
+from batches.tasks import hint_at_payment_of
+from config.lib.api import MayOperate, MayRead, NewestFirst, StrictSerializer, caller
+from config.lib.filters import Choice, Filters, Moment
+
+
+class CheckSerializer(serializers.Serializer[ThresholdCheck]):
+    """One look at the pending total: `decision` is the verdict, `why` its reasons in sentences."""
+
+    id = serializers.IntegerField()
+    decision = serializers.CharField()
+    why = serializers.ListField(source="blockers", child=serializers.CharField())
+    threshold_usd = serializers.DecimalField(max_digits=20, decimal_places=8)
+    total_usd = serializers.DecimalField(max_digits=20, decimal_places=8)
+    member_count = serializers.IntegerField()
+    oldest_pending_at = serializers.DateTimeField()
+    is_forced = serializers.BooleanField()
+    batch_id = serializers.UUIDField()
+    policy_version = serializers.IntegerField(source="policy.version")
+    actor = serializers.CharField()
+    checked_at = serializers.DateTimeField()
+
+
+class CheckThreshold(APIView):
+    """Run one check now; the same that beat runs. Two at a time wait for each other, and make one batch."""
+
+    permission_classes = (MayOperate,)
+
+    class InputSerializer(StrictSerializer):
+        dry_run = serializers.BooleanField(default=False)
+
+    def post(self, request: Request) -> Response:
+        asked = self.InputSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        check = check_threshold(actor=caller(request), dry_run=asked.validated_data["dry_run"])
+        if check.batch is not None:
+            hint_at_payment_of(check.batch)
+        # Read again: the database set the time.
+        return Response(CheckSerializer(ThresholdCheck.objects.select_related("policy").get(pk=check.pk)).data)
+
+
+class ThresholdCheckList(generics.ListAPIView[ThresholdCheck]):
+    """Filters: `decision`, `created_from`, `created_before`."""
+
+    permission_classes = (MayRead,)
+    serializer_class = CheckSerializer
+    pagination_class = NewestFirst
+    queryset = ThresholdCheck.objects.select_related("policy")
+    filters = Filters(
+        decision=Choice("decision", Decision.values),
+        created_from=Moment("checked_at__gte"),
+        created_before=Moment("checked_at__lt"),
+    )
+
+    def filter_queryset(self, queryset: QuerySet[ThresholdCheck]) -> QuerySet[Any]:
+        return self.filters.apply(queryset, self.request)
+
+
+class ThresholdCheckDetail(generics.RetrieveAPIView[ThresholdCheck]):
+    """One check."""
+
+    permission_classes = (MayRead,)
+    serializer_class = CheckSerializer
+    queryset = ThresholdCheck.objects.select_related("policy")

@@ -1,0 +1,162 @@
+"""What the REST views of all apps share: who may call, how lists are paged, how they say no."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import Model, QuerySet
+from django.http import Http404, HttpRequest, HttpResponseBase
+from django.views.decorators.csrf import csrf_exempt
+from rest_framework import exceptions, serializers
+from rest_framework.pagination import CursorPagination
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from config.lib import audit
+from config.lib.audit import Actor
+from config.lib.errors import ProviderError, RefusedError, SluiceError
+from config.lib.lifecycle import IllegalMoveError, StaleRowError
+from config.lib.problems import FieldError, InvalidFieldsError, problem
+
+M = TypeVar("M", bound=Model)
+
+_STATUS_OF: tuple[tuple[type[SluiceError], int], ...] = (
+    (InvalidFieldsError, 400),
+    (RefusedError, 409),
+    (StaleRowError, 409),
+    (IllegalMoveError, 409),
+    (ProviderError, 502),
+)
+_CODES = {
+    exceptions.NotAuthenticated: "not_authenticated",
+    exceptions.AuthenticationFailed: "not_authenticated",
+    exceptions.PermissionDenied: "permission_denied",
+    exceptions.NotFound: "not_found",
+    exceptions.MethodNotAllowed: "method_not_allowed",
+    exceptions.ParseError: "invalid_json",
+    exceptions.UnsupportedMediaType: "unsupported_media_type",
+    exceptions.ValidationError: "invalid_fields",
+}
+
+
+def caller(request: Request) -> Actor:
+    """The program behind the request, for the audit columns: its API key's prefix."""
+    return audit.api(str(request.user))
+
+
+class HasScope(BasePermission):
+    """The API key must have the scope; the concrete classes below name it."""
+
+    scope = ""
+    message = "The API key lacks the scope for this."
+
+    def has_permission(self, request: Request, view: APIView) -> bool:  # noqa: ARG002 (DRF's signature)
+        return self.scope in getattr(request.auth, "scopes", ())
+
+
+class MayRead(HasScope):
+    scope = "read"
+    message = "The API key lacks the scope read."
+
+
+class MayOperate(HasScope):
+    scope = "ops"
+    message = "The API key lacks the scope ops."
+
+
+class NewestFirst(CursorPagination):
+    """Pages by position, so that rows arriving meanwhile neither repeat nor hide one. `page_size` up to 500."""
+
+    page_size = 50
+    page_size_query_param = "page_size"
+    max_page_size = 500
+    ordering: Any = ("-id",)
+
+    def paginate_queryset(self, queryset: QuerySet[M], request: Request, view: APIView | None = None) -> list[M] | None:
+        try:
+            return super().paginate_queryset(queryset, request, view)
+        except (ValueError, ValidationError):
+            # A cursor that somebody made up decodes to a position that no column can be compared with.
+            raise exceptions.NotFound(self.invalid_cursor_message) from None
+
+
+class NewestByTime(NewestFirst):
+    """The same for rows whose ids have no order."""
+
+    ordering: Any = ("-created_at", "-id")
+
+
+class StrictSerializer(serializers.Serializer[Any]):
+    """A request body in which unknown fields are refused: a misspelt name must not silently mean nothing."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            unknown = [str(name)[:64] for name in data if name not in self.fields]
+            if unknown:
+                raise serializers.ValidationError(
+                    {name: [exceptions.ErrorDetail("is not known here", code="unknown_field")] for name in unknown}
+                )
+        return super().to_internal_value(data)
+
+
+def by_method(**views: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """One address whose methods are views of their own, with their own callers; HEAD goes with GET."""
+    allowed = ", ".join(views)
+
+    @csrf_exempt
+    def view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        chosen = views.get("GET" if request.method == "HEAD" else str(request.method))
+        if chosen is None:
+            return problem(405, "method_not_allowed", f"Allowed here: {allowed}.", headers={"Allow": allowed})
+        return chosen(request, *args, **kwargs)
+
+    return view
+
+
+def exception_handler(error: Exception, context: Mapping[str, Any]) -> HttpResponseBase | None:  # noqa: ARG001 (DRF's signature)
+    """DRF's hook: every refusal as a problem object; None for what is our own fault, which becomes a 500."""
+    if isinstance(error, SluiceError):
+        return _own(error)
+    if isinstance(error, Http404):
+        error = exceptions.NotFound()
+    elif isinstance(error, PermissionDenied):
+        error = exceptions.PermissionDenied()
+    if isinstance(error, exceptions.APIException):
+        return _framework(error)
+    return None
+
+
+def _own(error: SluiceError) -> HttpResponseBase | None:
+    for kind, status in _STATUS_OF:
+        if isinstance(error, kind):
+            errors = error.errors if isinstance(error, InvalidFieldsError) else ()
+            return problem(status, error.code, str(error), errors=errors)
+    return None
+
+
+def _framework(error: exceptions.APIException) -> HttpResponseBase:
+    code = _CODES.get(type(error), "refused")
+    headers = {}
+    challenge = getattr(error, "auth_header", None)
+    if challenge:
+        headers["WWW-Authenticate"] = challenge
+    if isinstance(error, exceptions.ValidationError):
+        errors = list(_field_errors(error.detail))
+        return problem(400, code, "The request was not carried out.", errors=errors, headers=headers)
+    return problem(error.status_code, code, str(error.detail), headers=headers)
+
+
+def _field_errors(detail: Any, path: str = "") -> Iterator[FieldError]:
+    """DRF's nested lists and dictionaries of messages, flattened: `items.0.amount`."""
+    if isinstance(detail, Mapping):
+        for name, inner in detail.items():
+            yield from _field_errors(inner, f"{path}.{name}" if path else str(name))
+    elif isinstance(detail, list):
+        for position, inner in enumerate(detail):
+            is_message = isinstance(inner, str)
+            yield from _field_errors(inner, path if is_message else f"{path}.{position}")
+    else:
+        yield FieldError(path, str(getattr(detail, "code", "invalid")), str(detail))

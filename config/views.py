@@ -1,0 +1,123 @@
+"""Whether the program is alive and does its work, and the answers when nothing else answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from django.db import DatabaseError, connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils import timezone
+from django.views import defaults
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from config.celery import app
+from config.lib.problems import is_for_programs, problem
+from config.schedule import SCHEDULE
+from hostpay.models import Heartbeat
+
+_BROKER_TIMEOUT_S = 2
+# How many intervals a piece of scheduled work may be silent, and how long at least: a worker restarts in seconds.
+_SILENT_INTERVALS = 3
+_SILENT_AT_LEAST_S = 60
+# The one that runs so often that not having run is a fault, even in a system just installed.
+_ALWAYS_BEATING = "sweep_payments"
+
+Check = Callable[[], str]
+
+
+class _NotWorkingError(Exception):
+    """A check failed; the text says how, without addresses or secrets."""
+
+
+@never_cache
+@require_safe
+def livez(_request: HttpRequest) -> HttpResponse:
+    """The process answers. Says nothing about anything else: restarting us does not mend a database."""
+    return JsonResponse({"status": "ok"})
+
+
+@never_cache
+@require_safe
+def readyz(_request: HttpRequest) -> HttpResponse:
+    """Whether the system does its work: database, broker, and each piece of scheduled work. 503 if one does not."""
+    checks = {name: _checked(check) for name, check in _checks().items()}
+    is_ready = all(check["ok"] for check in checks.values())
+    return JsonResponse({"status": "ok" if is_ready else "failing", "checks": checks}, status=200 if is_ready else 503)
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if is_for_programs(request):
+        return problem(404, "not_found", "There is nothing at this address.")
+    return defaults.page_not_found(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    if is_for_programs(request):
+        return problem(500, "internal_error", "The request was not carried out; the log has the reason.")
+    return defaults.server_error(request)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if is_for_programs(request):
+        return problem(400, "bad_request", "The request cannot be read.")
+    return defaults.bad_request(request, exception)
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if is_for_programs(request):
+        return problem(403, "permission_denied", "This is not for the caller.")
+    return defaults.permission_denied(request, exception)
+
+
+def _checks() -> dict[str, Check]:
+    beats = {entry.task.rpartition(".")[2]: entry.every_s for entry in SCHEDULE}
+    return {
+        "database": _database,
+        "broker": _broker,
+        **{name: _heartbeat_check(name, every_s) for name, every_s in beats.items()},
+    }
+
+
+def _checked(check: Check) -> dict[str, object]:
+    try:
+        return {"ok": True, "detail": check()}
+    except _NotWorkingError as failure:
+        return {"ok": False, "detail": str(failure)}
+    except DatabaseError:
+        return {"ok": False, "detail": "The database does not answer."}
+
+
+def _database() -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_is_in_recovery()")
+        is_read_only = cursor.fetchone()[0]
+    if is_read_only:
+        raise _NotWorkingError("The database is a read-only copy.")
+    return "answers"
+
+
+def _broker() -> str:
+    with app.connection_for_read(connect_timeout=_BROKER_TIMEOUT_S) as broker:
+        try:
+            broker.connect()
+        except (OSError, *broker.connection_errors) as error:
+            raise _NotWorkingError(f"The broker does not answer ({type(error).__name__}).") from None
+    return "answers"
+
+
+def _heartbeat_check(name: str, every_s: int) -> Check:
+    def check() -> str:
+        beat = Heartbeat.objects.filter(name=name).first()
+        if beat is None or beat.succeeded_at is None:
+            if name == _ALWAYS_BEATING or (beat is not None and beat.failed_at is not None):
+                raise _NotWorkingError("It has never succeeded: are beat and the worker running?")
+            return "has not been due yet"
+        silent_s = int((timezone.now() - beat.succeeded_at) / timedelta(seconds=1))
+        allowed_s = max(_SILENT_INTERVALS * every_s, _SILENT_AT_LEAST_S)
+        if silent_s > allowed_s:
+            raise _NotWorkingError(f"It last succeeded {silent_s} s ago, and should every {every_s} s.")
+        return f"last succeeded {silent_s} s ago"
+
+    return check

@@ -1,0 +1,96 @@
+"""Host payments: requested by a signed token, read by an API key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from rest_framework import generics, serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from config.lib import audit
+from config.lib.api import MayRead, NewestByTime
+from config.lib.filters import Choice, Filters, Moment, Text
+from hostpay.api.tokens import TokenView, look_soon
+from hostpay.models import Context, HostPayment, PaymentStatus
+from hostpay.services.handovers import accept_request
+from hostpay.tokens import read_payment_request
+
+ACTOR = audit.api("request token")
+
+
+class PaymentReads:
+    """What the list and the single host payment share."""
+
+    permission_classes = (MayRead,)
+
+    class OutputSerializer(serializers.Serializer[HostPayment]):
+        id = serializers.UUIDField()
+        # Named so in the contract; DRF's own `context` is an attribute of every serializer.
+        reference = serializers.CharField()
+        status = serializers.CharField()
+        asset = serializers.CharField()
+        amount_units = serializers.DecimalField(max_digits=78, decimal_places=0)
+        unpriced_usd = serializers.DecimalField(max_digits=20, decimal_places=8)
+        priced_units = serializers.DecimalField(max_digits=78, decimal_places=0)
+        expected_usd = serializers.DecimalField(max_digits=20, decimal_places=8)
+        to_asset = serializers.CharField()
+        payout_address = serializers.CharField()
+        received_units = serializers.DecimalField(max_digits=78, decimal_places=0)
+        failure_reason = serializers.CharField()
+        waiting_reason = serializers.CharField()
+        waiting_since = serializers.DateTimeField()
+        unknown_reason = serializers.CharField()
+        unknown_since = serializers.DateTimeField()
+        review_reason = serializers.CharField()
+        review_since = serializers.DateTimeField()
+        attempts = serializers.IntegerField()
+        next_action_at = serializers.DateTimeField()
+        requested_by = serializers.CharField()
+        created_at = serializers.DateTimeField()
+        delivered_at = serializers.DateTimeField()
+
+        def get_fields(self) -> dict[str, Any]:
+            return {**super().get_fields(), "context": serializers.CharField()}
+
+    serializer_class = OutputSerializer
+    queryset = HostPayment.objects.all()
+
+
+class PaymentReadList(PaymentReads, generics.ListAPIView[HostPayment]):
+    """Filters: `status`, `context`, `reference`, `created_from`, `created_before`."""
+
+    pagination_class = NewestByTime
+    filters = Filters(
+        status=Choice("status", PaymentStatus.values),
+        context=Choice("context", Context.values),
+        reference=Text("reference"),
+        created_from=Moment("created_at__gte"),
+        created_before=Moment("created_at__lt"),
+    )
+
+    def filter_queryset(self, queryset: QuerySet[HostPayment]) -> QuerySet[Any]:
+        return self.filters.apply(queryset, self.request)
+
+
+class PaymentDetail(PaymentReads, generics.RetrieveAPIView[HostPayment]):
+    """One host payment."""
+
+
+class PaymentRequest(TokenView):
+    """Request a payment of an order placed at the exchange. 201, or 200 and a header when it was requested before."""
+
+    def post(self, request: Request) -> Response:
+        handed = accept_request(claims=self.claims(request, read_payment_request), actor=ACTOR)
+        payment = handed.payment
+        body = {
+            "id": str(payment.pk),
+            "context": payment.context,
+            "reference": payment.reference,
+            "status": payment.status,
+        }
+        if not handed.is_new:
+            return Response(body, headers={"Idempotent-Replayed": "true"})
+        look_soon(payment)
+        return Response(body, status=201)
