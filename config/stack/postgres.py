@@ -159,7 +159,7 @@ class Postgres:
             os.chown(path, nobody.pw_uid, nobody.pw_gid, follow_symlinks=False)
 
     def _end_orphan(self) -> None:
-        """Ends a server that still works on this data though its supervisor is gone, and clears its pid file.
+        """Ends a server that still works on this data though its supervisor is gone, and clears its pid files.
 
         Two servers on the same data would destroy it, so what works there is found by its working directory, which
         every process of a server shares, not by a number in a file that may be another process's by now.
@@ -174,9 +174,10 @@ class Postgres:
                 raise PostgresError(f"The processes {workers} still work on {self.data}. End them and start again.")
             time.sleep(0.1)
             workers = running_in(self.data)
-        knows_all = sys.platform == "linux"
-        if knows_all or not is_running(postmaster):
+        # Both files name a pid, and the server believes them: a zombie's, or one that is another process's by now.
+        if sys.platform == "linux" or not is_running(postmaster):
             (self.data / "postmaster.pid").unlink(missing_ok=True)
+            (self.sockets / f".s.PGSQL.{POSTGRES_PORT}.lock").unlink(missing_ok=True)
 
     def _postmaster(self) -> int:
         """The pid in the data folder's pid file; 0 without one."""

@@ -50,7 +50,7 @@ def read_status(state: State) -> list[dict[str, Any]]:
 
 
 def _is_supervised(told: dict[str, Any]) -> bool:
-    return started_at(told["pid"]) == told["started"]
+    return bool(started_at(told["pid"]) == told["started"])
 
 
 class AlreadyRunningError(RuntimeError):
