@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
+from django.conf import settings as django_settings
+from pytest_django import Settings
 
 from config.stack.paths import State
+from hostpay import gateways
 from tests.lib.anvil import Anvil
+from tests.lib.exchange import SandboxExchange
 from tests.lib.servers import SharedServers
+from tests.lib.world import World
 
 SERVERS = pytest.StashKey[SharedServers]()
 
@@ -39,10 +43,10 @@ def _is_loopback(host: str) -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Starts the shared servers, in the one process that is not an xdist worker."""
-    socket.socket.connect = _connect_to_this_machine  # type: ignore[method-assign]
+    socket.socket.connect = _connect_to_this_machine  # type: ignore[method-assign, assignment]
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
-    state = State(settings.STATE_DIR)
+    state = State(django_settings.STATE_DIR)
     servers = SharedServers(state.root, sockets=state.sockets, redis_socket=state.redis_socket)
     config.stash[SERVERS] = servers
     servers.start()
@@ -57,7 +61,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def redis_url() -> str:
     """The broker of this run, shared by all its workers."""
-    return str(settings.CELERY_BROKER_URL)
+    return str(django_settings.CELERY_BROKER_URL)
 
 
 @pytest.fixture(scope="session")
@@ -82,3 +86,51 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("browser"):
             item.add_marker(pytest.mark.skip(reason="no chromium on this machine"))
+
+
+@pytest.fixture(scope="session")
+def sandbox_exchange(anvil: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxExchange]:
+    """The sandbox exchange on the run's chain, quick about everything; one for each xdist worker."""
+    exchange = SandboxExchange(
+        anvil.rpc_url, tmp_path_factory.mktemp("exchange"), price_eth_usd="2000.00", exchanging_s="0", confirmations="1"
+    )
+    try:
+        yield exchange.start()
+    finally:
+        exchange.close()
+
+
+@pytest.fixture
+def world(
+    transactional_db: None,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    anvil: Anvil,
+    sandbox_exchange: SandboxExchange,
+) -> Iterator[World]:
+    """Our settings pointed at the run's chain and exchange, and this process made able to sign."""
+    prepared = sandbox_exchange.sandbox
+    settings.CHANGENOW_API_URL = sandbox_exchange.url
+    settings.CHANGENOW_API_KEY = sandbox_exchange.api_key
+    settings.ETH_RPC_URLS = [anvil.rpc_url]
+    settings.ETH_CHAIN_ID = prepared.chain_id
+    settings.ETH_CONFIRMATIONS = 2
+    settings.HOST_WALLET_ADDRESS = prepared.host_wallet_address
+    settings.USDT_CONTRACT_ADDRESS = prepared.usdt_contract_address
+    settings.PROVIDER_TIMEOUT_S = 2
+    monkeypatch.setenv("HOST_WALLET_KEYSTORE", prepared.keystore_path)
+    monkeypatch.setenv("HOST_WALLET_PASSPHRASE_FILE", prepared.passphrase_file)
+    _forget_gateways()
+    yield World(
+        anvil=anvil,
+        exchange=sandbox_exchange,
+        wallet_address=prepared.host_wallet_address,
+        usdt_contract_address=prepared.usdt_contract_address,
+    )
+    sandbox_exchange.clear_faults()
+    _forget_gateways()
+
+
+def _forget_gateways() -> None:
+    for build in (gateways.exchange, gateways.node, gateways.signer):
+        build.cache_clear()
