@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, floor
 
 from config.lib.errors import ProviderError
-from config.lib.money import ETH, format_units, to_units
+from config.lib.money import ETH, format_units
 from hostpay import services as hostpay
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,8 @@ def read_limits() -> Limits | None:
     except ProviderError as error:
         logger.warning("provider range not read", extra={"error": str(error)})
         return None
+    # Rounded to the safe side, should the provider name more decimals than the coin has.
     return Limits(
-        min_wei=to_units(found.minimum, ETH), max_wei=None if found.maximum is None else to_units(found.maximum, ETH)
+        min_wei=ceil(Fraction(found.minimum) * ETH.units_per_one),
+        max_wei=None if found.maximum is None else floor(Fraction(found.maximum) * ETH.units_per_one),
     )

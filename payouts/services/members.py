@@ -62,13 +62,13 @@ def pending_totals(*, converts_unreceipted: bool) -> MemberTotals:
     if not converts_unreceipted:
         eligible = eligible.filter(net_wei__isnull=False)
     found = eligible.aggregate(
-        member_count=Count("id"),
-        total_usd=Sum("pending_usd_amount"),
-        net_wei=Sum("net_wei"),
-        unreceipted_usd=Sum("pending_usd_amount", filter=Q(net_wei__isnull=True)),
-        oldest_at=Min("created_at"),
+        rows=Count("id"),
+        usd=Sum("pending_usd_amount"),
+        wei=Sum("net_wei"),
+        usd_without_receipt=Sum("pending_usd_amount", filter=Q(net_wei__isnull=True)),
+        oldest=Min("created_at"),
     )
-    return _totals(tuple(found.values()))
+    return _totals((found["rows"], found["usd"], found["wei"], found["usd_without_receipt"], found["oldest"]))
 
 
 def claim_pending(*, batch_id: UUID, converts_unreceipted: bool, max_wei: int | None) -> MemberTotals:
