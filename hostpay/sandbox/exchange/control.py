@@ -14,7 +14,7 @@ from hostpay.sandbox.exchange.numbers import Json
 from hostpay.sandbox.exchange.outcomes import WORD, Outcome
 from hostpay.sandbox.exchange.requests import Request
 from hostpay.sandbox.exchange.settings import Settings
-from hostpay.sandbox.exchange.store import Exchange, Store, now_ms
+from hostpay.sandbox.exchange.store import Exchange, Payment, Store, now_ms
 
 
 class Control:
@@ -102,14 +102,20 @@ class Control:
         )
 
     def _shown(self, exchange: Exchange) -> Json:
-        payments: list[Json] = [
-            {"purpose": each.purpose, "leg": each.leg, "nonce": each.nonce, "tx_hash": each.tx_hash}
-            | {"mined_block": each.mined_block}
-            for each in self._store.payments("exchange_id = ?", exchange.id)
-        ]
+        payments = [_payment(each) for each in self._store.payments("exchange_id = ?", exchange.id)]
         row: dict[str, Any] = {name: value for name, value in asdict(exchange).items() if name != "owner"}
         row["outcome"] = json.loads(exchange.outcome)
         return {**row, "shown_status": views.shown_status(exchange), "payments": payments}
+
+
+def _payment(payment: Payment) -> dict[str, Json]:
+    return {
+        "purpose": payment.purpose,
+        "leg": payment.leg,
+        "nonce": payment.nonce,
+        "tx_hash": payment.tx_hash,
+        "mined_block": payment.mined_block,
+    }
 
 
 def _json(request: Request) -> Any:
