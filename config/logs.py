@@ -35,6 +35,20 @@ def redact(text: str) -> str:
     return SECRET_PAIR.sub(rf"\g<1>{MASK}", text)
 
 
+class RoutineFilter(logging.Filter):
+    """Holds back Celery's three lines for every task: sweeps run each second and say themselves when they did a thing."""
+
+    ROUTINE: ClassVar[dict[str, str]] = {
+        "celery.beat": "Scheduler: Sending due task",
+        "celery.worker.strategy": "Task %(name)s[%(id)s] received",
+        "celery.app.trace": "Task %(name)s[%(id)s] succeeded",
+    }
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        beginning = self.ROUTINE.get(record.name)
+        return beginning is None or record.levelno > logging.INFO or not str(record.msg).startswith(beginning)
+
+
 class LineFormatter(logging.Formatter):
     """`time=... level=... logger=... event="..." key=value ...`; what a caller gives as `extra` becomes keys."""
 

@@ -228,12 +228,12 @@ REST_FRAMEWORK: dict[str, Any] = {
 
 # --- Static files ----------------------------------------------------------------------------------------------------
 STATIC_URL = "static/"
-STATIC_ROOT = STATE_DIR / "static"
+# Only a deployment collects; the sandbox serves the apps' own folders.
+STATIC_ROOT = STATE_DIR / "static" if LIVE else None
 STATICFILES_DIRS = [folder for folder in (BASE_DIR / "static",) if folder.is_dir()]
 _manifest = "whitenoise.storage.CompressedManifestStaticFilesStorage"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    # Only a deployment runs collectstatic; the sandbox serves the apps' own folders.
     "staticfiles": {"BACKEND": _manifest if LIVE else "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 WHITENOISE_USE_FINDERS = not LIVE
@@ -264,7 +264,8 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"()": "config.logs.LineFormatter"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"routine": {"()": "config.logs.RoutineFilter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["routine"]}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         # Django would write its own lines beside ours.

@@ -17,5 +17,3 @@ from config.settings import *  # noqa: E402, F403
 
 # The real hashers take 0.2 s a log-in, on purpose.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-# whitenoise warns of a folder that is not there, and a warning is an error here.
-os.makedirs(STATIC_ROOT, exist_ok=True)  # noqa: F405

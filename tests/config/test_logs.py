@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from config.logs import LineFormatter, mask, redact
+from config.logs import LineFormatter, RoutineFilter, mask, redact
 
 
 def line(message: str, *arguments: object, error: Exception | None = None, **extra: object) -> str:
@@ -61,3 +61,17 @@ def test_it_leaves_ordinary_words_alone() -> None:
     text = "payment 17 of batch 3 waits: gas above the cap"
 
     assert redact(text) == text
+
+
+def test_it_holds_back_the_routine_of_tasks_and_nothing_else() -> None:
+    def passes(logger: str, level: int, text: str) -> bool:
+        return RoutineFilter().filter(logging.LogRecord(logger, level, __file__, 1, text, (), None))
+
+    assert not passes("celery.beat", logging.INFO, "Scheduler: Sending due task %s (%s)")
+    assert not passes("celery.worker.strategy", logging.INFO, "Task %(name)s[%(id)s] received")
+    assert not passes(
+        "celery.app.trace", logging.INFO, "Task %(name)s[%(id)s] succeeded in %(runtime)ss: %(return_value)s"
+    )
+    assert passes("celery.beat", logging.INFO, "beat: Starting...")
+    assert passes("celery.app.trace", logging.ERROR, "Task %(name)s[%(id)s] raised unexpected: %(exc)s")
+    assert passes("batches.services.checking", logging.INFO, "threshold checked")
