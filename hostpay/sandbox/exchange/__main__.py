@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from hostpay.sandbox import prepare
+from hostpay.sandbox.exchange.actions import Actions
 from hostpay.sandbox.exchange.api import Api
 from hostpay.sandbox.exchange.control import Control
 from hostpay.sandbox.exchange.engine import Engine
@@ -52,10 +53,11 @@ def _run(options: argparse.Namespace, keys: list[str], node: Node) -> None:
     wallet = Wallet(prepare.exchange_wallet(state), sandbox, node, store)
     engine = Engine(node=node, store=store, wallet=wallet, scanner=scanner, base=base)
     seed = secret(state / "exchange" / "deposit-seed", secrets.token_hex(32))
-    api = Api(store=store, engine=engine, base=base, deposit_seed=seed)
+    actions = Actions(store=store, engine=engine, base=base)
+    api = Api(store=store, base=base, deposit_seed=seed)
     control = Control(store=store, engine=engine, base=base)
     token = os.environ.get(TOKEN_VARIABLE, keys[0])
-    with Server(options.port, api=api, control=control, store=store, keys=keys, token=token) as server:
+    with Server(options.port, api=api, actions=actions, control=control, store=store, keys=keys, token=token) as server:
         _serve(server, engine)
     store.close()
     log("stopped")

@@ -7,7 +7,6 @@ from typing import Any
 
 from hostpay.sandbox.exchange import views
 from hostpay.sandbox.exchange.assets import CURRENCIES, Kind, valid_address
-from hostpay.sandbox.exchange.engine import Engine
 from hostpay.sandbox.exchange.errors import ApiError, not_valid
 from hostpay.sandbox.exchange.log import log
 from hostpay.sandbox.exchange.numbers import Json, dumps
@@ -24,9 +23,8 @@ TYPES = ("direct", "reverse")
 class Api:
     """One method per operation; each raises ApiError, and those that ask the chain NodeError and NodeAwayError."""
 
-    def __init__(self, *, store: Store, engine: Engine, base: Settings, deposit_seed: str) -> None:
+    def __init__(self, *, store: Store, base: Settings, deposit_seed: str) -> None:
         self._store = store
-        self._engine = engine
         self._base = base
         self._deposit_seed = deposit_seed
 
@@ -83,10 +81,10 @@ class Api:
             amount_from=f"{quote.from_amount:f}",
             pair=f"{key_of(dealer.source)}-{key_of(dealer.target)}",
         )
-        return views.created(self._find(exchange_id, request))
+        return views.created(find(self._store, exchange_id, request))
 
     def by_id(self, request: Request) -> Json:
-        return views.by_id(self._find(required(request.query, "id"), request), self._store)
+        return views.by_id(find(self._store, required(request.query, "id"), request), self._store)
 
     def estimated_amount(self, request: Request) -> Json:
         dealer = self._dealer(request.query)
@@ -164,49 +162,6 @@ class Api:
         page = found[offset : offset + min(limit, settings.page_rows)]
         return {"count": len(found), "exchanges": [views.listed(each) for each in page]}
 
-    def actions(self, request: Request) -> Json:
-        exchange = self._find_for_action(required(request.query, "id"), request)
-        available = _has_actions(exchange)
-        received = views.shown_amount_from(exchange) or Decimal(0)
-        dealer = Dealer(self.settings(), exchange.source_currency, exchange.target_currency)
-        return {
-            "continue": {
-                "available": available and exchange.relation != "related",
-                "currentEstimate": f"{dealer.direct(received).to_amount:f}",
-            },
-            "refund": {
-                "available": available,
-                "amount": f"{received:f}",
-                "address": {"address": exchange.refund_address, "extraId": None},
-                "additionalAddressList": [],
-            },
-            "error": None,
-        }
-
-    def proceed(self, request: Request) -> Json:
-        """The action called `continue`."""
-        exchange = self._find_for_action(required(request.json(), "id"), request)
-        estimate = Dealer(self.settings(), exchange.source_currency, exchange.target_currency).direct(
-            views.shown_amount_from(exchange) or Decimal(0)
-        )
-        ready = _has_actions(exchange) and exchange.relation != "related"
-        if not ready or not self._store.update(exchange, status="exchanging", due_ms=now_ms()):
-            raise ApiError(400, "not_available", f"Continue not available for exchange {exchange.id}")
-        target = exchange.target_currency
-        shown: Json = {"amount": estimate.to_amount, "currency": target.ticker, "network": target.network}
-        return {"result": {"result": True, "data": {"estimate": shown}}}
-
-    def refund(self, request: Request) -> Json:
-        fields = request.json()
-        address = required(fields, "address")
-        if not valid_address("eth", address):
-            raise ApiError(400, "not_valid_refund_address", "Invalid refund address")
-        with self._engine.lock:
-            exchange = self._find_for_action(required(fields, "id"), request)
-            if not _has_actions(exchange) or not self._engine.refund(exchange, address, "failed"):
-                raise ApiError(400, "not_available", f"Refund not available for exchange {exchange.id}")
-        return {"result": True}
-
     def _dealer(self, fields: Mapping[str, Any]) -> Dealer:
         source, target, settings = currency(fields, "from"), currency(fields, "to"), self.settings()
         if source is target or not source.payable_in or not settings.pair_active:
@@ -254,18 +209,15 @@ class Api:
             raise ApiError(400, "rate_id_not_found_or_expired", "Rate id not found or expired")
         return Quote(quote.from_amount, Decimal(found[0]["to_amount"]), quote.deposit_fee, quote.withdrawal_fee)
 
-    def _find(self, exchange_id: str, request: Request) -> Exchange:
-        exchange = self._store.exchange(exchange_id)
-        if exchange is None:
-            raise ApiError(404, "not_found", "Exchange not found")
-        if exchange.owner != request.owner:
-            raise ApiError(403, "forbidden", "The transaction was made from another api key")
-        return exchange
 
-    def _find_for_action(self, exchange_id: str, request: Request) -> Exchange:
-        if not self.settings().special_access:
-            raise ApiError(403, "forbidden", "Access upon dedicated request to partners@changenow.io")
-        return self._find(exchange_id, request)
+def find(store: Store, exchange_id: str, request: Request) -> Exchange:
+    """The caller's own exchange. Raises ApiError for an unknown one and for somebody else's."""
+    exchange = store.exchange(exchange_id)
+    if exchange is None:
+        raise ApiError(404, "not_found", "Exchange not found")
+    if exchange.owner != request.owner:
+        raise ApiError(403, "forbidden", "The transaction was made from another api key")
+    return exchange
 
 
 def _pair(dealer: Dealer) -> dict[str, Json]:
@@ -276,10 +228,6 @@ def _pair(dealer: Dealer) -> dict[str, Json]:
         "toCurrency": target.ticker,
         "toNetwork": target.network,
     }
-
-
-def _has_actions(exchange: Exchange) -> bool:
-    return exchange.status in views.ACTIONABLE and exchange.refund_hash is None and exchange.payin_hash is not None
 
 
 def _whole(query: Mapping[str, str], name: str, default: int) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from hostpay.sandbox.exchange import faults
+from hostpay.sandbox.exchange.actions import Actions
 from hostpay.sandbox.exchange.api import Api
 from hostpay.sandbox.exchange.control import Control
 from hostpay.sandbox.exchange.errors import ApiError
@@ -40,7 +41,9 @@ class Server(ThreadingHTTPServer):
     allow_reuse_address = True
     request_queue_size = 64
 
-    def __init__(self, port: int, *, api: Api, control: Control, store: Store, keys: list[str], token: str) -> None:
+    def __init__(
+        self, port: int, *, api: Api, actions: Actions, control: Control, store: Store, keys: list[str], token: str
+    ) -> None:
         super().__init__(("127.0.0.1", port), _Connection)
         self.api = api
         self.store = store
@@ -56,9 +59,9 @@ class Server(ThreadingHTTPServer):
             ("GET", "/v2/exchange/currencies"): api.currencies,
             ("GET", "/v2/validate/address"): api.validate_address,
             ("GET", "/v2/exchanges"): api.list,
-            ("GET", "/v2/exchange/actions"): api.actions,
-            ("POST", "/v2/exchange/continue"): api.proceed,
-            ("POST", "/v2/exchange/refund"): api.refund,
+            ("GET", "/v2/exchange/actions"): actions.offer,
+            ("POST", "/v2/exchange/continue"): actions.proceed,
+            ("POST", "/v2/exchange/refund"): actions.refund,
         }
         self._control_routes: dict[tuple[str, str], Handler] = {
             ("POST", "/control/faults"): control.add_faults,
