@@ -1,7 +1,5 @@
 """Celery's side of batches: an id and a call each."""
 
-from functools import partial
-
 from celery import shared_task
 from django.db import transaction
 
@@ -24,6 +22,13 @@ def check_threshold() -> None:
 def hint_at_payment_of(batch: BatchConversion) -> None:
     """After the commit, tell a worker that the batch's host payment is due; the sweep would find it anyway."""
     payment = services.payment_of(batch)
-    if payment is not None:
-        # Robust: the batch stands even when the broker is down.
-        transaction.on_commit(partial(hostpay_tasks.hint, str(payment.pk), Handover.WORKER), robust=True)
+    if payment is None:
+        return
+    payment_id = str(payment.pk)
+
+    # Not a partial: Django's robust hooks want a name to log.
+    def hint() -> None:
+        hostpay_tasks.hint(payment_id, Handover.WORKER)
+
+    # Robust: the batch stands even when the broker is down.
+    transaction.on_commit(hint, robust=True)

@@ -30,7 +30,7 @@ def client(**columns: Any) -> Client:
     return Client.objects.create(**{**values, **columns})
 
 
-def policy(threshold_usd: Decimal | str, **rules: Any) -> ConversionPolicy:
+def policy(threshold_usd: Decimal | str | int, **rules: Any) -> ConversionPolicy:
     """The policy in force, made so by the service."""
     values: dict[str, Any] = {
         "threshold_usd": Decimal(threshold_usd),

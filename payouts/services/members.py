@@ -105,7 +105,7 @@ def credit_shares(*, batch_id: UUID, received_units: int) -> Credited:
     if received_units <= 0:
         message = f"batch {batch_id}: {received_units} units cannot be shared; proceeds are positive"
         raise NothingToDivideError(message)
-    parameters = {
+    parameters: dict[str, Any] = {
         "batch_id": batch_id,
         "received": received_units,
         "swapping": AccumulationStatus.SWAPPING.value,
@@ -120,7 +120,7 @@ def credit_shares(*, batch_id: UUID, received_units: int) -> Credited:
 
 def return_members(*, batch_id: UUID, actor: Actor, reason: str) -> int:
     """Make the batch's swapping members pending again, each with an event that names the batch; their number."""
-    parameters = {
+    parameters: dict[str, Any] = {
         "batch_id": batch_id,
         "batch_text": str(batch_id),
         "actor": str(actor),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -241,7 +242,7 @@ def test_f22_a_query_that_fails_is_never_below_the_threshold() -> None:
 
 def test_f23_it_converts_once_after_hours_without_a_check() -> None:
     factories.policy(20)
-    long_ago = timezone.now() - timezone.timedelta(hours=6)
+    long_ago = timezone.now() - timedelta(hours=6)
     factories.accumulations(*[20] * 24, created_at=long_ago)
 
     first, *others = [check_threshold(actor=ACTOR) for _ in range(4)]
