@@ -1,5 +1,13 @@
+from hostpay.models.control import (
+    Approval,
+    ApprovalAction,
+    ApprovalDecision,
+    Breaker,
+    BreakerCause,
+    ServiceHealth,
+)
 from hostpay.models.operations import Heartbeat, Pause, Switch, UsedToken
-from hostpay.models.order import ExchangeOrder, ExchangeOrderStatusChange, OrderStatus, Receipt
+from hostpay.models.order import ExchangeOrder, ExchangeOrderStatusChange, OrderStatus, Receipt, Refund
 from hostpay.models.payment import (
     CLOSED_UNPAID,
     ON_THE_WIRE,
@@ -8,14 +16,20 @@ from hostpay.models.payment import (
     HostPayment,
     HostPaymentStatusChange,
     PaymentStatus,
+    SignerTask,
 )
-from hostpay.models.transaction import Transaction, TransactionStatus, TransactionStatusChange
+from hostpay.models.transaction import Transaction, TransactionKind, TransactionStatus, TransactionStatusChange
 from hostpay.models.wallet import NonceSlot, Wallet
 
 __all__ = (
     "CLOSED_UNPAID",
     "ON_THE_WIRE",
     "TERMINAL",
+    "Approval",
+    "ApprovalAction",
+    "ApprovalDecision",
+    "Breaker",
+    "BreakerCause",
     "Context",
     "ExchangeOrder",
     "ExchangeOrderStatusChange",
@@ -27,8 +41,12 @@ __all__ = (
     "Pause",
     "PaymentStatus",
     "Receipt",
+    "Refund",
+    "ServiceHealth",
+    "SignerTask",
     "Switch",
     "Transaction",
+    "TransactionKind",
     "TransactionStatus",
     "TransactionStatusChange",
     "UsedToken",

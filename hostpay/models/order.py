@@ -10,7 +10,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from config.lib.columns import UNITS_LIMIT, number_above, units_field
+from config.lib.columns import UNITS_LIMIT, number_above, number_between, units_field
 from config.lib.lifecycle import Edges, Lifecycle, StatusChange
 from hostpay.models.payment import HostPayment
 
@@ -128,3 +128,30 @@ class Receipt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.units} units in {self.tx_hash}"
+
+
+class Refund(models.Model):
+    """The asset coming back: one final transfer from the provider to our wallet, credited to one order once."""
+
+    order = models.OneToOneField(ExchangeOrder, on_delete=models.PROTECT, related_name="refund")
+    chain_id = models.PositiveBigIntegerField()
+    tx_hash = models.CharField(max_length=66)
+    block_number = models.PositiveBigIntegerField()
+    block_hash = models.CharField(max_length=66)
+    from_address = models.CharField(max_length=42)
+    units = units_field(help_text="Wei that came back.")
+    lost_units = units_field(help_text="Wei of the order that did not come back: the provider's network fee.")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("chain_id", "tx_hash"), name="refund_transaction_is_credited_once"),
+            models.CheckConstraint(
+                condition=number_above("units", floor=0, below=UNITS_LIMIT)
+                & number_between("lost_units", lowest=0, below=UNITS_LIMIT),
+                name="refund_amounts_are_sane",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.units} wei back in {self.tx_hash}"

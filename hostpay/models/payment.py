@@ -35,6 +35,13 @@ class PaymentStatus(models.TextChoices):
     CANCELLED = "cancelled"
 
 
+class SignerTask(models.TextChoices):
+    """What the signer is asked to do for a payment that it has signed before."""
+
+    REPLACE = "replace", "sign the same payment with higher fees"
+    CANCEL = "cancel", "sign a transfer of nothing to ourselves on its nonce"
+
+
 # No money moved or all of it came back: the purpose may be requested anew.
 CLOSED_UNPAID = (PaymentStatus.FAILED, PaymentStatus.REFUNDED, PaymentStatus.CANCELLED)
 TERMINAL = (PaymentStatus.SETTLED, *CLOSED_UNPAID)
@@ -78,7 +85,8 @@ class HostPayment(Lifecycle):
         ),
         PaymentStatus.SIGNED: frozenset({PaymentStatus.BROADCAST}),
         # Failed when the chain has finally refused the transaction (receipt status 0): the value stayed here.
-        PaymentStatus.BROADCAST: frozenset({PaymentStatus.MINED, PaymentStatus.FAILED}),
+        # Cancelled when the self-transfer was mined on its nonce instead of it.
+        PaymentStatus.BROADCAST: frozenset({PaymentStatus.MINED, PaymentStatus.FAILED, PaymentStatus.CANCELLED}),
         # Back to broadcast when a reorganisation took the block away.
         PaymentStatus.MINED: frozenset({PaymentStatus.FINAL, PaymentStatus.BROADCAST}),
         PaymentStatus.FINAL: frozenset({PaymentStatus.SETTLED, PaymentStatus.REFUNDED, PaymentStatus.FAILED}),
@@ -109,7 +117,11 @@ class HostPayment(Lifecycle):
     received_units = units_field(
         null=True, blank=True, help_text="Proceeds that finalised Transfer logs prove, in base units."
     )
+    refunded_units = units_field(
+        null=True, blank=True, help_text="What the provider sent back, proven on chain, in base units of the asset."
+    )
     failure_reason = models.TextField(blank=True)
+    signer_task = models.CharField(max_length=16, choices=SignerTask.choices, blank=True)
 
     requested_by = models.CharField(max_length=150)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -163,6 +175,20 @@ class HostPayment(Lifecycle):
             models.CheckConstraint(
                 condition=Q(received_units__isnull=True) | number_above("received_units", floor=0, below=UNITS_LIMIT),
                 name="host_payment_received_is_positive",
+            ),
+            models.CheckConstraint(
+                condition=Q(status=PaymentStatus.REFUNDED, refunded_units__isnull=False)
+                | (~Q(status=PaymentStatus.REFUNDED) & Q(refunded_units__isnull=True)),
+                name="host_payment_refunded_only_with_a_figure",
+            ),
+            models.CheckConstraint(
+                condition=Q(refunded_units__isnull=True) | number_above("refunded_units", floor=0, below=UNITS_LIMIT),
+                name="host_payment_refund_is_positive",
+            ),
+            models.CheckConstraint(
+                condition=Q(signer_task="")
+                | Q(signer_task__in=SignerTask.values, status__in=(PaymentStatus.SIGNED, PaymentStatus.BROADCAST)),
+                name="signer_is_asked_again_only_on_the_wire",
             ),
             models.CheckConstraint(
                 condition=Q(delivered_at__isnull=True) | Q(status__in=TERMINAL),

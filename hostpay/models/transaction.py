@@ -22,11 +22,18 @@ class TransactionStatus(models.TextChoices):
     REVERTED = "reverted"
 
 
+class TransactionKind(models.TextChoices):
+    PAYMENT = "payment"
+    REPLACEMENT = "replacement", "the same payment with higher fees"
+    CANCEL = "cancel", "nothing, to ourselves, in its place"
+
+
 class Transaction(Lifecycle):
     """One signed variant on a nonce slot; whichever variant is mined settles the slot."""
 
     edges: ClassVar[Edges] = {
-        TransactionStatus.SIGNED: frozenset({TransactionStatus.BROADCAST}),
+        # Dropped from signed: another variant of the nonce was mined before this one went out.
+        TransactionStatus.SIGNED: frozenset({TransactionStatus.BROADCAST, TransactionStatus.DROPPED}),
         TransactionStatus.BROADCAST: frozenset(
             {TransactionStatus.MINED, TransactionStatus.DROPPED, TransactionStatus.REVERTED}
         ),
@@ -35,6 +42,7 @@ class Transaction(Lifecycle):
 
     slot = models.ForeignKey(NonceSlot, on_delete=models.PROTECT, related_name="transactions")
     status = models.CharField(max_length=16, choices=TransactionStatus.choices, default=TransactionStatus.SIGNED)
+    kind = models.CharField(max_length=16, choices=TransactionKind.choices, default=TransactionKind.PAYMENT)
     to_address = models.CharField(max_length=42)
     value_units = units_field(help_text="Wei.")
     gas_limit = models.PositiveBigIntegerField()
@@ -68,6 +76,10 @@ class Transaction(Lifecycle):
                 condition=~Q(status__in=(TransactionStatus.MINED, TransactionStatus.FINAL, TransactionStatus.REVERTED))
                 | (Q(block_number__isnull=False) & ~Q(block_hash="")),
                 name="mined_transaction_names_its_block",
+            ),
+            models.CheckConstraint(
+                condition=Q(kind__in=TransactionKind.values) & (~Q(kind=TransactionKind.CANCEL) | Q(value_units=0)),
+                name="cancel_transaction_sends_nothing",
             ),
             # At most one variant of a nonce is ever in the chain.
             models.UniqueConstraint(

@@ -15,10 +15,17 @@ class Wallet(models.Model):
         editable=False,
         help_text="The nonce the next payment gets; empty until the first payment reads it from the chain.",
     )
+    halted_reason = models.TextField(blank=True, help_text="Why nothing more is signed for it; a person lifts it.")
+    halted_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
         constraints = (
+            models.CheckConstraint(
+                condition=Q(halted_reason="", halted_at__isnull=True)
+                | (~Q(halted_reason="") & Q(halted_at__isnull=False)),
+                name="wallet_halt_has_a_reason_and_a_time",
+            ),
             models.UniqueConstraint(fields=("chain_id", "address"), name="wallet_is_one_per_chain_and_address"),
             models.CheckConstraint(condition=Q(address__regex=r"^0x[0-9a-fA-F]{40}$"), name="wallet_address_is_hex"),
         )

@@ -29,7 +29,7 @@ def test_it_refuses_a_second_live_payment_of_the_same_purpose() -> None:
 
 @pytest.mark.parametrize("status", ["failed", "refunded", "cancelled"])
 def test_it_takes_a_new_payment_once_the_one_before_is_closed_unpaid(status: str) -> None:
-    rows.payment(reference="batch-7", status=status)
+    rows.payment(reference="batch-7", status=status, refunded_units=1 if status == "refunded" else None)
 
     rows.payment(reference="batch-7")
 
