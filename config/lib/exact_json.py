@@ -98,7 +98,8 @@ def _check_depth(source: str) -> None:
 
 def _decimal(digits: str) -> Decimal:
     number = Decimal(digits) if len(digits) <= _LONGEST_NUMBER else None
-    if number is None or (number and abs(number.adjusted()) > _LONGEST_NUMBER):
+    # A small exponent's zeros are written out by whoever prints the number: 0E+999999999 as well.
+    if number is None or abs(int(number.as_tuple().exponent)) > _LONGEST_NUMBER:
         raise InexactJsonError(f"a number of more than {_LONGEST_NUMBER} digits")
     return number
 

@@ -22,6 +22,7 @@ from config.lib.exact_json import plain
 logger = logging.getLogger(__name__)
 
 _MAX_ANSWER_BYTES: Final = 2 * 1024 * 1024
+_SHORTEST_KEY: Final = 8
 _MAX_RETRY_AFTER_S: Final = 24 * 3600
 
 # The request never left, or not as a whole address: connection refused, name not found, TLS refused.
@@ -106,7 +107,9 @@ class HttpClient:
     def masked(self, text: str) -> str:
         """The service's own words without what is secret to us, should it quote our key or address back."""
         address = urlsplit(self._base_url)
-        for secret in (*self._secrets, address.password, address.path.strip("/"), address.query):
+        # A key is a long part of the path; `v2` is not, and would leave holes in every other word.
+        keys = (part for part in (*address.path.split("/"), address.query) if len(part) >= _SHORTEST_KEY)
+        for secret in (*self._secrets, address.password, *keys):
             if secret:
                 text = text.replace(secret, "***")
         return text

@@ -145,9 +145,13 @@ def to_units(amount: Decimal, asset: Asset) -> int:
     field = f"amount {_shown(str(amount))} of {asset}"
     if type(amount) is not Decimal or not amount.is_finite() or amount.is_signed():
         raise AmountError(field, "must be a Decimal of at least 0")
-    # The exponent is looked at before the multiplication: 1E+999999999 must not be written out.
-    if amount and amount.adjusted() + asset.decimals > len(str(MAX_UNITS)):
+    if not amount:
+        return 0
+    # The exponent is looked at before any arithmetic: 1E+999999999 and 1E-999999999 must not be written out.
+    if amount.adjusted() + asset.decimals > len(str(MAX_UNITS)):
         raise AmountError(field, "is too large")
+    if amount.adjusted() < -asset.decimals:
+        raise AmountError(field, f"has more than {asset.decimals} decimals")
     numerator, denominator = amount.as_integer_ratio()
     units, finer = divmod(numerator * asset.units_per_one, denominator)
     if finer:
@@ -181,8 +185,8 @@ def fee_of(gross_usd: Decimal, percent: Decimal) -> Decimal:
     Raises:
         AmountError: a negative or infinite gross, or a percentage outside 0 to 100.
     """
-    if not gross_usd.is_finite() or gross_usd < 0:
-        raise AmountError(f"gross {_shown(str(gross_usd))} USD", "must be at least 0")
+    if not gross_usd.is_finite() or not 0 <= gross_usd <= MAX_UNITS:
+        raise AmountError(f"gross {_shown(str(gross_usd))} USD", "must be at least 0, and a number of this world")
     _check_percent(percent)
     share = _EXACT.divide(_EXACT.multiply(gross_usd, percent), Decimal(100))
     return share.quantize(_USD_STEP, rounding=ROUND_HALF_EVEN, context=_EXACT)
@@ -203,8 +207,9 @@ def split_fee_wei(received_wei: int, percent: Decimal) -> tuple[int, int]:
 
 
 def _check_percent(percent: Decimal) -> None:
-    if not percent.is_finite() or not 0 <= percent <= 100:
-        raise AmountError(f"fee percentage {_shown(str(percent))}", "must be from 0 to 100")
+    # Finer percentages are nobody's, and 1E-999999999 would be written out.
+    if not percent.is_finite() or not 0 <= percent <= 100 or not -18 <= int(percent.as_tuple().exponent) <= 2:
+        raise AmountError(f"fee percentage {_shown(str(percent))}", "must be from 0 to 100, of at most 18 decimals")
 
 
 def _shown(text: str) -> str:

@@ -46,7 +46,15 @@ class ChangeNow:
     the classes of `changenow.errors` where it is known why.
     """
 
-    def __init__(self, *, base_url: str, api_key: str, timeout_s: int, has_partner_fields: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        api_key: str,
+        timeout_s: int,
+        has_partner_fields: bool = False,
+        calls_per_s: int = _CALLS_PER_S,
+    ) -> None:
         """`has_partner_fields`: the provider enabled «special partner fields» for the account, so tags can be sent."""
         self._http = HttpClient(
             service="changenow",
@@ -56,7 +64,7 @@ class ChangeNow:
         )
         self._has_partner_fields = has_partner_fields
         self._may_ask_range = True
-        self._pace = _Pace(per_s=_CALLS_PER_S)
+        self._pace = _Pace(per_s=calls_per_s)
 
     def amount_range(self, *, from_asset: Asset, to_asset: Asset) -> AmountRange:
         """What can be sold at once. The maximum takes a right that not every key has; without it there is none told."""
