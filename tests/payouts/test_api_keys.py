@@ -1,0 +1,112 @@
+"""API keys: made, used, refused."""
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+import time_machine
+from django.core.management import CommandError, call_command
+from django.test import Client as Browser
+
+from config.lib.errors import RefusedError
+from payouts.models import ApiKey
+from payouts.services import create_api_key, find_api_key
+from tests.factories import ACTOR
+
+pytestmark = pytest.mark.django_db
+NOON = datetime(2030, 1, 1, 12, 0, 30, tzinfo=UTC)
+
+
+def get(secret: str, url: str = "/api/v1/clients/") -> Any:
+    return Browser().get(url, headers={"authorization": f"Bearer {secret}"})
+
+
+def test_it_stores_only_the_hash() -> None:
+    key, secret = create_api_key(name="grafana", scopes=["read", "read"], actor=ACTOR)
+
+    row = ApiKey.objects.get()
+    assert row == key
+    assert row.secret_sha256 == hashlib.sha256(secret.encode()).hexdigest()
+    assert (secret.startswith(f"{row.prefix}_"), len(row.prefix), len(secret)) == (True, 11, 55)
+    assert (row.scopes, row.created_by, row.last_used_at) == (["read"], str(ACTOR), None)
+    assert secret not in repr(vars(row))
+
+
+@pytest.mark.parametrize(("name", "scopes"), [("x", []), ("x", ["root"]), (" ", ["read"])])
+def test_it_refuses_a_key_without_name_or_scope(name: str, scopes: list[str]) -> None:
+    with pytest.raises(RefusedError):
+        create_api_key(name=name, scopes=scopes, actor=ACTOR)
+
+    assert not ApiKey.objects.exists()
+
+
+def test_it_lets_a_key_with_the_scope_in_and_notes_its_use_to_the_minute() -> None:
+    key, secret = create_api_key(name="x", scopes=["read"], actor=ACTOR)
+
+    with time_machine.travel(NOON, tick=False):
+        assert get(secret).status_code == 200
+    with time_machine.travel(NOON + timedelta(seconds=25), tick=False):
+        assert get(secret).status_code == 200
+
+    key.refresh_from_db()
+    assert key.last_used_at == datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
+
+
+def test_it_refuses_a_key_without_the_scope() -> None:
+    _, secret = create_api_key(name="x", scopes=["read", "ingest"], actor=ACTOR)
+
+    answer = Browser().post(
+        "/api/v1/batches/check-threshold/", "{}", "application/json", headers={"authorization": f"Bearer {secret}"}
+    )
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied")
+    assert answer["Content-Type"] == "application/problem+json"
+
+
+def test_it_refuses_who_shows_no_key() -> None:
+    answer = Browser().get("/api/v1/clients/")
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "not_authenticated")
+    assert answer["WWW-Authenticate"] == 'Bearer realm="sluice"'
+
+
+@pytest.mark.parametrize("change", ["revoked_at", "expires_at"])
+def test_it_refuses_a_key_that_was_revoked_or_expired_in_the_same_words(change: str) -> None:
+    key, secret = create_api_key(name="x", scopes=["read"], actor=ACTOR)
+    ApiKey.objects.filter(pk=key.pk).update(**{change: datetime(2026, 1, 1, tzinfo=UTC)})
+
+    answer = get(secret)
+
+    assert (answer.status_code, answer.json()["detail"]) == (401, get("sk_guess").json()["detail"])
+    key.refresh_from_db()
+    assert key.last_used_at is None
+
+
+@pytest.mark.parametrize("wrong", ["", "sk_", "\u00e9" * 10, "x" * 5000])
+def test_it_refuses_what_is_no_key(wrong: str) -> None:
+    assert get(wrong).status_code == 401
+
+
+def test_a_hash_is_no_key() -> None:
+    key, _ = create_api_key(name="x", scopes=["read"], actor=ACTOR)
+
+    assert find_api_key(key.secret_sha256) is None
+
+
+def test_the_command_prints_the_key_and_nothing_else() -> None:
+    out, err = StringIO(), StringIO()
+
+    call_command("create_api_key", "--name", "grafana", "--scope", "read", "--days", "30", stdout=out, stderr=err)
+
+    key = find_api_key(out.getvalue().strip())
+    assert key is not None
+    assert (key.name, key.scopes) == ("grafana", ["read"])
+    assert key.expires_at is not None
+    assert out.getvalue().strip() not in err.getvalue()
+
+
+def test_the_command_refuses_an_expiry_in_the_past() -> None:
+    with pytest.raises(CommandError, match="expired already"):
+        call_command("create_api_key", "--name", "x", "--scope", "read", "--days", "0", stdout=StringIO())
