@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from config.lib.errors import PermanentError, ProviderError, RateLimitedError, TransientError
+from config.lib.errors import OutcomeUnknownError, PermanentError, ProviderError, RateLimitedError, TransientError
 from config.lib.http import HttpClient
 from config.lib.money import InexactJsonError, loads_exact
 from hostpay.providers.addresses import AddressError, checksummed, is_hash
@@ -69,30 +69,34 @@ class Rpc:
         number = next(self._ids)
         body = {"jsonrpc": "2.0", "id": number, "method": method, "params": list(params)}
         answer = self._http.post("", body, has_effect=has_effect, label=method)
-        content = self._content(answer.body, method=method, status=answer.status)
+        content = _object_in(answer.body)
         error = content.get("error")
         if isinstance(error, Mapping):
             code = error.get("code")
             raise RpcRefusal(code if isinstance(code, int) else 0, self._words(error.get("message")))
-        if answer.status != 200 or content.get("id") != number or "result" not in content:
-            raise NodeAnswerError(f"{method}: HTTP {answer.status} without the result that was asked for")
-        return content["result"]
-
-    def _content(self, body: bytes, *, method: str, status: int) -> Mapping[str, Any]:
-        try:
-            content = loads_exact(body)
-        except InexactJsonError as error:
-            message = f"{method}: HTTP {status} with an unreadable answer ({error})"
-            # 4xx without JSON is a gate-keeper's no; anything else is a broken answer, and may pass.
-            raise PermanentError(message) if status >= 400 else TransientError(message) from None
-        if not isinstance(content, Mapping):
-            raise NodeAnswerError(f"{method}: the answer is not an object")
-        return content
+        if answer.status == 200 and content.get("id") == number and "result" in content:
+            return content["result"]
+        message = f"{method}: HTTP {answer.status} without the result that was asked for"
+        if answer.status != 200:
+            # A gate-keeper's no: the node itself answers errors with 200, or in the form above.
+            raise PermanentError(message)
+        if has_effect:
+            raise OutcomeUnknownError(f"{message}; it may have been done")
+        raise TransientError(message)
 
     def _words(self, message: object) -> str:
         text = message if isinstance(message, str) else ""
         printable = "".join(c if c.isprintable() else " " for c in text)
         return self._http.masked(" ".join(printable.split()))[:_LONGEST_WORDS]
+
+
+def _object_in(body: bytes) -> Mapping[str, Any]:
+    """The JSON object of an answer; an empty one if it is none, as that holds no result either."""
+    try:
+        content = loads_exact(body)
+    except InexactJsonError:
+        return {}
+    return content if isinstance(content, Mapping) else {}
 
 
 def error_of(method: str, refusal: RpcRefusal) -> ProviderError:
