@@ -20,7 +20,7 @@ from standardwebhooks import Webhook
 
 from batches import services as batches
 from batches.models import BatchConversion, BatchStatus
-from config.lib.errors import SluiceError
+from config.lib.errors import SluiceError, TransientError
 from config.lib.money import ETH, USDT, from_units
 from hostpay import gateways
 from hostpay.models import Context, HostPayment, Transaction
@@ -218,7 +218,7 @@ def _missing_to_threshold() -> Decimal:
     """Gross dollars that lift the pending total to the threshold, fee included; zero if it is there."""
     policy = batches.current_policy()
     pending = Accumulation.objects.pending().aggregate(total=Sum("pending_usd_amount"))["total"] or Decimal(0)
-    missing = policy.threshold_usd - pending
+    missing: Decimal = policy.threshold_usd - pending
     if missing <= 0:
         return Decimal(0)
     return (missing * 100 / (100 - settings.PLATFORM_FEE_PERCENT) + Decimal("0.01")).quantize(Decimal("0.01"))
@@ -366,9 +366,17 @@ def _total(batch: BatchReport, column: str) -> str:
     return f"{sum((Decimal(getattr(member, column)) for member in batch.members), start=Decimal(0)):f}"
 
 
-def read_price(base_url: str) -> Decimal:
-    """The sandbox exchange's ETH price in USDT, so that the payments' ETH is worth their dollars."""
-    estimate = gateways.exchange().estimate(from_asset=ETH, to_asset=USDT, from_amount=Decimal(1))
-    if estimate.to_amount <= 0:
-        raise DemoError(f"{base_url} values 1 ETH at {estimate.to_amount} USDT")
-    return estimate.to_amount
+def read_price() -> Decimal:
+    """The exchange's ETH price in USDT, so that the payments' ETH is worth their dollars.
+
+    Raises:
+        ProviderError: the exchange gave no answer for half a minute.
+    """
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return gateways.exchange().estimate(from_asset=ETH, to_asset=USDT, from_amount=Decimal(1)).to_amount
+        except TransientError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)

@@ -42,7 +42,7 @@ class Command(BaseCommand):
                 base_url=base_url,
                 payments=options["payments"],
                 timeout_s=options["timeout"],
-                eth_usd=demo.read_price(settings.CHANGENOW_API_URL),
+                eth_usd=demo.read_price(),
                 say=say,
             )
         except SluiceError as error:
