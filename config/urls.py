@@ -5,11 +5,12 @@ from django.urls import URLPattern, URLResolver, include, path
 
 from config import views
 
+# Addresses are tried in this order, so the busiest come first.
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("admin/", admin.site.urls),
     path("api/v1/", include("payouts.api.urls")),
     path("api/v1/", include("batches.api.urls")),
     path("api/v1/", include("hostpay.api.urls")),
+    path("admin/", admin.site.urls),
     path("livez", views.livez, name="livez"),
     path("readyz", views.readyz, name="readyz"),
 ]

@@ -17,8 +17,7 @@ from config.lib.errors import SluiceError
 from config.lib.problems import InvalidFieldsError, problem
 from hostpay.services import PausedError
 from payouts.api.signatures import is_signed
-from payouts.models import InboundEvent, Verdict
-from payouts.services import Recorded, store_unauthentic, take_payment
+from payouts.services import Delivery, Recorded, store_unauthentic, take_payment
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +33,11 @@ STATUS_OF = {
     "conflicting_payment": 409,
 }
 RETRY_AFTER_S = "30"
-_SIGNED_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
+_SIGNED_HEADERS = {
+    "HTTP_WEBHOOK_ID": "webhook-id",
+    "HTTP_WEBHOOK_TIMESTAMP": "webhook-timestamp",
+    "HTTP_WEBHOOK_SIGNATURE": "webhook-signature",
+}
 # The signature is not kept: until its time is up it lets whoever reads it send the payment again.
 _KEPT_HEADERS = {"HTTP_WEBHOOK_ID": "webhook-id", "HTTP_WEBHOOK_TIMESTAMP": "webhook-timestamp",
                  "HTTP_USER_AGENT": "user-agent", "REMOTE_ADDR": "remote-address"}  # fmt: skip
@@ -50,17 +53,11 @@ def receive_payment(request: HttpRequest) -> HttpResponse:
     if unfit is not None:
         return unfit
     body = request.body
-    headers = {name: request.headers.get(name, "") for name in _SIGNED_HEADERS}
+    headers = {name: request.META.get(key, "") for key, name in _SIGNED_HEADERS.items()}
     if not is_signed(body, headers):
         return _unauthentic(request, body, headers["webhook-id"])
-    event = InboundEvent(
-        source=SOURCE,
-        event_id=headers["webhook-id"],
-        headers=_kept_headers(request),
-        body=body,
-        verdict=Verdict.VALID,
-    )
-    return _processed(event)
+    event_id = headers["webhook-id"]
+    return _processed(Delivery(source=SOURCE, event_id=event_id, headers=_kept_headers(request), body=body))
 
 
 def _unfit(request: HttpRequest) -> HttpResponse | None:
@@ -70,7 +67,10 @@ def _unfit(request: HttpRequest) -> HttpResponse | None:
         return problem(411, "length_required", "Send a Content-Length.")
     if int(announced) > MAX_BODY_BYTES:
         return problem(413, "body_too_large", f"A payment has at most {MAX_BODY_BYTES} bytes.")
-    if request.content_type != "application/json" or request.headers.get("Content-Encoding", "identity") != "identity":
+    if (
+        request.content_type != "application/json"
+        or request.META.get("HTTP_CONTENT_ENCODING", "identity") != "identity"
+    ):
         return problem(415, "unsupported_media_type", "Send application/json without a content encoding.")
     return None
 
@@ -87,41 +87,41 @@ def _unauthentic(request: HttpRequest, body: bytes, event_id: str) -> HttpRespon
     return problem(401, "bad_signature", "Sign by Standard Webhooks: webhook-id, webhook-timestamp, webhook-signature.")
 
 
-def _processed(event: InboundEvent) -> HttpResponse:
+def _processed(delivery: Delivery) -> HttpResponse:
     try:
-        return _answer(take_payment(event=event, actor=ACTOR))
+        return _answer(take_payment(delivery=delivery, actor=ACTOR))
     except PausedError as pause:
         return problem(503, "intake_paused", pause.why, headers={"Retry-After": RETRY_AFTER_S})
     except SluiceError as refusal:
-        return _refused(refusal, event)
+        return _refused(refusal, delivery)
     except (OperationalError, InterfaceError):
-        logger.exception("payment not recorded", extra={"event_id": event.event_id})
+        logger.exception("payment not recorded", extra={"event_id": delivery.event_id})
         return problem(
             503, "database_unavailable", "Nothing was recorded; send it again.", headers={"Retry-After": RETRY_AFTER_S}
         )
 
 
 def _answer(recorded: Recorded) -> HttpResponse:
-    accumulation = recorded.accumulation
     fields = {
-        "id": accumulation.pk,
-        "payment_id": accumulation.payment_id,
-        "conversion_status": accumulation.status,
-        "gross_usd": f"{accumulation.gross_usd:f}",
-        "fee_usd": f"{accumulation.fee_usd:f}",
-        "pending_usd_amount": f"{accumulation.pending_usd_amount:f}",
-        "hold_reason": accumulation.hold_reason,
+        "id": recorded.accumulation_id,
+        "payment_id": recorded.payment_id,
+        "conversion_status": recorded.status,
+        "gross_usd": f"{recorded.gross_usd:f}",
+        "fee_usd": f"{recorded.fee_usd:f}",
+        "pending_usd_amount": f"{recorded.pending_usd_amount:f}",
+        "hold_reason": recorded.hold_reason,
     }
-    headers = {} if recorded.is_new else {"Idempotent-Replayed": "true"}
-    status = 201 if recorded.is_new else 200
-    return HttpResponse(json.dumps(fields), status=status, content_type="application/json", headers=headers)
+    if recorded.is_new:
+        return HttpResponse(json.dumps(fields), status=201, content_type="application/json")
+    headers = {"Idempotent-Replayed": "true"}
+    return HttpResponse(json.dumps(fields), content_type="application/json", headers=headers)
 
 
-def _refused(refusal: SluiceError, event: InboundEvent) -> HttpResponse:
+def _refused(refusal: SluiceError, delivery: Delivery) -> HttpResponse:
     """The refusal as a problem; a code that is not the sender's fault is passed on, to be answered with 500."""
     if refusal.code not in STATUS_OF:
         raise refusal
-    logger.info("payment refused", extra={"code": refusal.code, "inbound_event": event.pk})
+    logger.info("payment refused", extra={"code": refusal.code, "event_id": delivery.event_id})
     if isinstance(refusal, InvalidFieldsError):
         return problem(400, refusal.code, "The payment was not recorded.", errors=refusal.errors)
     return problem(STATUS_OF[refusal.code], refusal.code, str(refusal))
@@ -133,4 +133,6 @@ def _kept_headers(request: HttpRequest) -> dict[str, str]:
 
 def _printable(text: str) -> str:
     """What PostgreSQL can store and a person can read."""
+    if len(text) <= _LONGEST_KEPT and text.isascii() and text.isprintable():
+        return text
     return "".join(character for character in text[:_LONGEST_KEPT] if character.isascii() and character.isprintable())

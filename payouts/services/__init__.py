@@ -2,11 +2,12 @@
 
 from payouts.services.api_keys import create_api_key, find_api_key
 from payouts.services.claims import hold_accumulation, unhold_accumulation, void_accumulation
+from payouts.services.drafts import AmountTooSmallError
 from payouts.services.facts import InvalidJsonError, PaymentFacts, facts_of, read_facts
 from payouts.services.inbox import bound_rejected_events, failed_events, replay_event, store_unauthentic, take_payment
 from payouts.services.recording import (
-    AmountTooSmallError,
     ConflictingPaymentError,
+    Delivery,
     Recorded,
     UnknownClientError,
     record_payment,
@@ -15,6 +16,7 @@ from payouts.services.recording import (
 __all__ = (
     "AmountTooSmallError",
     "ConflictingPaymentError",
+    "Delivery",
     "InvalidJsonError",
     "PaymentFacts",
     "Recorded",

@@ -10,10 +10,11 @@ from config.lib.audit import Actor
 from config.lib.errors import RefusedError, SluiceError
 from config.lib.problems import InvalidFieldsError
 from payouts.models import Accumulation, InboundEvent, Outcome, Verdict
+from payouts.services.drafts import AmountTooSmallError
 from payouts.services.facts import InvalidJsonError, read_facts
 from payouts.services.recording import (
-    AmountTooSmallError,
     ConflictingPaymentError,
+    Delivery,
     Recorded,
     UnknownClientError,
     record_payment,
@@ -23,6 +24,7 @@ from payouts.services.recording import (
 UNAUTHENTIC_KEPT = 1000
 UNAUTHENTIC_BODY_BYTES = 4096
 _TRIMMED_EVERY = 64
+_LONGEST_ERROR = 2000
 MAX_EVENT_ID = 128
 # Outcomes after which processing again may lead elsewhere: the client exists by now, the fault is mended.
 REPLAYABLE = (Outcome.RECEIVED, Outcome.FAILED, Outcome.REFUSED)
@@ -30,10 +32,8 @@ REPLAYABLE = (Outcome.RECEIVED, Outcome.FAILED, Outcome.REFUSED)
 REFUSALS = (InvalidJsonError, InvalidFieldsError, UnknownClientError, AmountTooSmallError)
 
 
-def take_payment(*, event: InboundEvent, actor: Actor) -> Recorded:
+def take_payment(*, delivery: Delivery, actor: Actor) -> Recorded:
     """Process one authentic delivery of `POST /api/v1/payments/`; whatever happens, the delivery is kept.
-
-    `event` is not saved yet or one to be replayed.
 
     Raises:
         SluiceError: one of REFUSALS, ConflictingPaymentError or PausedError (a paused delivery is not kept: its sender
@@ -42,22 +42,21 @@ def take_payment(*, event: InboundEvent, actor: Actor) -> Recorded:
     """
     is_settled = False
     try:
-        facts = read_facts(bytes(event.body), source=event.source)
-        recorded = record_payment(facts=facts, event=event, actor=actor)
+        facts = read_facts(delivery.body, source=delivery.source)
+        recorded = record_payment(facts=facts, event=delivery, actor=actor)
         is_settled = True
         return recorded
     except REFUSALS as refusal:
-        event.outcome, event.error = Outcome.REFUSED, str(refusal)[:2000]
-        event.save()
+        _keep(delivery, Outcome.REFUSED, str(refusal)[:_LONGEST_ERROR])
         is_settled = True
         raise
     except SluiceError:
-        # A conflict saved its delivery itself.
+        # A conflict was stored where it was found.
         is_settled = True
         raise
     finally:
         if not is_settled:
-            _keep_failed(event)
+            _keep(delivery, Outcome.FAILED, "Processing broke off; the log has the reason.")
 
 
 def store_unauthentic(*, source: str, event_id: str, headers: Mapping[str, str], body: bytes, why: str) -> None:
@@ -117,17 +116,16 @@ def _processed_again(event: InboundEvent, actor: Actor) -> Recorded | SluiceErro
     try:
         return record_payment(facts=read_facts(bytes(event.body), source=event.source), event=event, actor=actor)
     except REFUSALS as refusal:
-        event.outcome, event.error = Outcome.REFUSED, str(refusal)[:2000]
+        event.outcome, event.error = Outcome.REFUSED, str(refusal)[:_LONGEST_ERROR]
         event.save()
         return refusal
     except ConflictingPaymentError as conflict:
         return conflict
 
 
-def _keep_failed(event: InboundEvent) -> None:
-    """Store a delivery whose processing broke off. Its accumulation was rolled back, so it names none."""
-    event.accumulation = None
-    event.outcome, event.error = Outcome.FAILED, "Processing broke off; the log has the reason."
+def _keep(delivery: Delivery, outcome: Outcome, error: str) -> None:
+    event = delivery.as_event()
+    event.outcome, event.error = outcome, error
     event.save()
 
 

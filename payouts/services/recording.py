@@ -1,28 +1,26 @@
 """Recording a payment: the one way an accumulation comes into being.
 
 The usual case is two statements and no transaction block: one look-up, and one statement that inserts the accumulation
-and the delivery that told of it, both or neither. Each more would cost a fifth of the throughput.
+and the delivery that told of it, both or neither. Model instances are made only where a person or another part of the
+program will look at one: making them is a good part of the time a payment takes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 
-from django.conf import settings
 from django.db import connection, transaction
 
 from config.lib.audit import Actor
 from config.lib.errors import SluiceError
-from config.lib.money import ETH, fee_of, parse_coin_amount, split_fee_wei
 from hostpay.models import Pause, Switch
 from hostpay.services import refuse_if_paused
-from payouts.models import Accumulation, AccumulationStatus, Client, InboundEvent, Outcome, Strategy, Verdict
+from payouts.models import Accumulation, AccumulationStatus, Client, InboundEvent, Outcome, Verdict
+from payouts.services.drafts import Draft, Terms, draft_of
 from payouts.services.facts import PaymentFacts
-
-_EIGHT_PLACES = Decimal("1E-8")
-_INSTANT_HOLD = "Instant client: payouts to clients are not built yet."
 
 
 class UnknownClientError(SluiceError):
@@ -37,26 +35,51 @@ class ConflictingPaymentError(SluiceError):
     code = "conflicting_payment"
 
 
-class AmountTooSmallError(SluiceError):
-    """After the fee nothing would be owed."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """An authentic delivery that is in no table yet: it is stored with what becomes of it."""
 
-    code = "amount_too_small"
+    source: str
+    event_id: str
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+    def as_event(self) -> InboundEvent:
+        """The row to store it in, not saved."""
+        return InboundEvent(
+            source=self.source,
+            event_id=self.event_id,
+            headers=dict(self.headers),
+            body=self.body,
+            verdict=Verdict.VALID,
+        )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """The accumulation of a payment, and whether this call made it."""
+    """What stands for a payment, and whether this call made it."""
 
-    accumulation: Accumulation
+    accumulation_id: int
+    payment_id: str
+    status: str
+    gross_usd: Decimal
+    fee_usd: Decimal
+    pending_usd_amount: Decimal
+    hold_reason: str
     is_new: bool
 
+    @property
+    def accumulation(self) -> Accumulation:
+        """The row itself, read now."""
+        return Accumulation.objects.get(pk=self.accumulation_id)
 
-def record_payment(*, facts: PaymentFacts, event: InboundEvent | None, actor: Actor) -> Recorded:
+
+def record_payment(*, facts: PaymentFacts, event: Delivery | InboundEvent | None, actor: Actor) -> Recorded:
     """Record one payment as a claim of its client; the same payment again gives what was recorded.
 
-    `event` is the delivery that told of it: one not saved yet is inserted together with the accumulation, one that was
-    is updated; without one (an import) there is only the accumulation. A refusal leaves `event` as the caller had it,
-    with its outcome and error filled in but not saved.
+    `event` is what told of it: a Delivery is inserted together with the accumulation, a stored event is updated;
+    without one (an import) there is only the accumulation. A refusal stores nothing, but for a conflict, which is
+    stored with the event.
 
     Raises:
         PausedError: an operator paused the intake.
@@ -64,19 +87,18 @@ def record_payment(*, facts: PaymentFacts, event: InboundEvent | None, actor: Ac
         AmountTooSmallError: the fee would take all of it.
         ConflictingPaymentError: recorded before, with other content.
     """
-    client = _client_while_open(facts.client_id)
-    draft = _draft(facts, client)
-    if draft.status == AccumulationStatus.HELD or event is None or event.pk is not None:
-        is_new = _insert_step_by_step(draft, event, actor)
+    draft = draft_of(facts, _terms_while_open(facts.client_id))
+    if isinstance(event, Delivery) and draft.status == AccumulationStatus.PENDING:
+        pk = _insert_both(draft, event)
     else:
-        is_new = _insert_both(draft, event)
-    if is_new:
-        return Recorded(draft, is_new=True)
-    return Recorded(_recorded_before(draft, event), is_new=False)
+        pk = _insert_step_by_step(draft, event, actor)
+    if pk is None:
+        return _recorded_before(draft, event)
+    return _recorded(pk, draft, is_new=True)
 
 
-def _client_while_open(external_id: str) -> Client:
-    """The client, in the same look-up in which we see that the intake is not paused."""
+def _terms_while_open(external_id: str) -> Terms:
+    """The client's terms, by the same look-up that sees whether the intake is paused."""
     with connection.cursor() as cursor:
         cursor.execute(_FIND_CLIENT, [Switch.INTAKE.value, external_id])
         row = cursor.fetchone()
@@ -84,150 +106,66 @@ def _client_while_open(external_id: str) -> Client:
         refuse_if_paused(Switch.INTAKE)
     if row is None:
         raise UnknownClientError(f"No client has the id {external_id}. The delivery is kept and can be replayed.")
-    pk, strategy, wallet_address, currency, network, fee_percent, _ = row
-    return Client(
-        pk=pk,
-        external_id=external_id,
-        strategy=strategy,
-        wallet_address=wallet_address,
-        payout_currency=currency,
-        payout_network=network,
-        fee_percent=fee_percent,
-    )
+    return Terms._make(row[:-1])
 
 
-def _draft(facts: PaymentFacts, client: Client) -> Accumulation:
-    """The row to insert: amounts, fee and status follow from the facts and the client alone."""
-    percent = client.fee_percent_in_force
-    gross_usd = facts.amount_usd.quantize(_EIGHT_PLACES)
-    fee_usd = fee_of(gross_usd, percent)
-    if fee_usd >= gross_usd:
-        raise AmountTooSmallError(
-            f"Of {gross_usd:f} USD the fee of {percent.normalize():f} % leaves nothing;"
-            f" the smallest amount that does is {smallest_amount_usd(percent):f} USD."
-        )
-    received_wei, fee_wei, net_wei = _receipt(facts, percent)
-    hold_reason = _hold_reason(facts, client)
-    return Accumulation(
-        source=facts.source,
-        payment_id=facts.payment_id,
-        client=client,
-        user_id=facts.user_id,
-        subscription_id=facts.subscription_id,
-        status=AccumulationStatus.HELD if hold_reason else AccumulationStatus.PENDING,
-        hold_reason=hold_reason,
-        gross_usd=gross_usd,
-        fee_percent=percent,
-        fee_usd=fee_usd,
-        pending_usd_amount=gross_usd - fee_usd,
-        outcome_currency=facts.outcome_currency,
-        outcome_amount=facts.outcome_amount,
-        received_wei=received_wei,
-        fee_wei=fee_wei,
-        net_wei=net_wei,
-        wallet_address=client.wallet_address,
-        payout_currency=client.payout_currency,
-        payout_network=client.payout_network,
-        content_sha256=facts.content_sha256(),
-        paid_at=facts.paid_at,
-    )
-
-
-def smallest_amount_usd(percent: Decimal) -> Decimal:
-    """The smallest gross amount of which a fee of `percent` leaves something; USD, 8 places."""
-    amount = max(_EIGHT_PLACES, (Decimal("5E-7") / (100 - percent)).quantize(_EIGHT_PLACES, rounding="ROUND_FLOOR"))
-    while fee_of(amount, percent) >= amount:
-        amount += _EIGHT_PLACES
-    return amount
-
-
-def _receipt(facts: PaymentFacts, percent: Decimal) -> tuple[int, int, int] | tuple[None, None, None]:
-    """Wei received, kept as fee, and left for the batch; nothing if no ETH was recorded."""
-    if facts.outcome_currency.lower() != "eth":
-        return None, None, None
-    received_wei = parse_coin_amount(facts.outcome_amount, ETH, field="outcome_amount")
-    fee_wei, net_wei = split_fee_wei(received_wei, percent)
-    if net_wei <= 0:
-        raise AmountTooSmallError("The outcome_amount is zero ETH; the smallest amount is 1 wei.")
-    return received_wei, fee_wei, net_wei
-
-
-def _hold_reason(facts: PaymentFacts, client: Client) -> str:
-    """Why a person must look at the payment first; empty if nobody must."""
-    if facts.amount_usd > settings.MAX_PAYMENT_USD:
-        return f"Above the limit of {settings.MAX_PAYMENT_USD.normalize():f} USD for one payment."
-    if facts.outcome_currency and facts.outcome_currency.lower() != "eth":
-        return f"Arrived in {facts.outcome_currency.upper()}: only ETH is converted in batches."
-    if client.strategy == Strategy.INSTANT:
-        return _INSTANT_HOLD
-    return ""
-
-
-def _insert_both(draft: Accumulation, event: InboundEvent) -> bool:
-    """One statement for both rows; says whether the payment was new. If not, neither row is inserted."""
+def _insert_both(draft: Draft, delivery: Delivery) -> int | None:
+    """One statement for both rows; the accumulation's id, or None if the payment was recorded before."""
+    told = (delivery.source, delivery.event_id, json.dumps(delivery.headers), delivery.body)
     with connection.cursor() as cursor:
-        cursor.execute(_INSERT_BOTH, [*_accumulation_values(draft), *_event_values(event)])
-        row: tuple[int, datetime, int] | None = cursor.fetchone()
-    if row is None:
-        return False
-    draft.pk, draft.created_at, event.pk = row
-    _mark_recorded(event, draft)
-    return True
+        cursor.execute(_INSERT_BOTH, (*draft, *told, Verdict.VALID.value, Outcome.RECORDED.value))
+        return _first(cursor.fetchone())
 
 
-def _insert_step_by_step(draft: Accumulation, event: InboundEvent | None, actor: Actor) -> bool:
+def _insert_step_by_step(draft: Draft, event: Delivery | InboundEvent | None, actor: Actor) -> int | None:
     """The same for a payment that is held at birth, was delivered before, or came without a delivery."""
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute(_INSERT_ACCUMULATION, _accumulation_values(draft))
-            row: tuple[int, datetime] | None = cursor.fetchone()
-        if row is None:
-            return False
-        draft.pk, draft.created_at = row
-        if draft.status == AccumulationStatus.HELD:
-            draft.record_birth(actor=actor, reason=draft.hold_reason)
-        if event is not None:
-            _mark_recorded(event, draft)
-            event.save()
-    return True
+            cursor.execute(_INSERT_ACCUMULATION, draft)
+            pk = _first(cursor.fetchone())
+        if pk is not None:
+            if draft.status == AccumulationStatus.HELD:
+                Accumulation(pk=pk, status=draft.status).record_birth(actor=actor, reason=draft.hold_reason)
+            _store_outcome(event, Outcome.RECORDED, accumulation_id=pk)
+    return pk
 
 
-def _mark_recorded(event: InboundEvent, accumulation: Accumulation) -> None:
-    event.outcome = Outcome.RECORDED
-    event.error = ""
-    event.accumulation = accumulation
-
-
-def _recorded_before(draft: Accumulation, event: InboundEvent | None) -> Accumulation:
-    """What stands for this payment already, with the delivery saved beside it."""
+def _recorded_before(draft: Draft, event: Delivery | InboundEvent | None) -> Recorded:
+    """What stands for this payment already, with the delivery stored beside it."""
     existing = Accumulation.objects.get(source=draft.source, payment_id=draft.payment_id)
-    is_same = existing.content_sha256 == draft.content_sha256
-    if event is not None:
-        event.accumulation = existing
-        event.outcome = Outcome.REPLAYED if is_same else Outcome.CONFLICT
-        event.error = "" if is_same else _CONFLICT.format(existing)
-        event.save()
-    if not is_same:
-        raise ConflictingPaymentError(_CONFLICT.format(existing))
-    return existing
+    if existing.content_sha256 != draft.content_sha256:
+        why = f"Payment {draft.payment_id} was recorded as accumulation {existing.pk} with other content, which stands."
+        _store_outcome(event, Outcome.CONFLICT, accumulation_id=existing.pk, error=why)
+        raise ConflictingPaymentError(why)
+    _store_outcome(event, Outcome.REPLAYED, accumulation_id=existing.pk)
+    return _recorded(existing.pk, existing, is_new=False)
 
 
-_CONFLICT = "Payment {0.payment_id} was recorded as accumulation {0.pk} with other content, which stands."
-
-_ACCUMULATION_COLUMNS = (
-    "source", "payment_id", "client_id", "user_id", "subscription_id", "status", "hold_reason", "gross_usd",
-    "fee_percent", "fee_usd", "pending_usd_amount", "outcome_currency", "outcome_amount", "received_wei", "fee_wei",
-    "net_wei", "wallet_address", "payout_currency", "payout_network", "content_sha256", "paid_at",
-)  # fmt: skip
-
-
-def _accumulation_values(draft: Accumulation) -> list[object]:
-    return [getattr(draft, column) for column in _ACCUMULATION_COLUMNS]
+def _store_outcome(
+    event: Delivery | InboundEvent | None, outcome: Outcome, *, accumulation_id: int, error: str = ""
+) -> None:
+    if event is None:
+        return
+    row = event.as_event() if isinstance(event, Delivery) else event
+    row.outcome, row.accumulation_id, row.error = outcome, accumulation_id, error
+    row.save()
 
 
-def _event_values(event: InboundEvent) -> list[object]:
-    adapted = InboundEvent._meta.get_field("headers").get_db_prep_save(event.headers, connection)
-    return [event.source, event.event_id, adapted, event.body, Verdict.VALID.value, Outcome.RECORDED.value]
+def _recorded(pk: int, row: Draft | Accumulation, *, is_new: bool) -> Recorded:
+    return Recorded(
+        accumulation_id=pk,
+        payment_id=row.payment_id,
+        status=row.status,
+        gross_usd=row.gross_usd,
+        fee_usd=row.fee_usd,
+        pending_usd_amount=row.pending_usd_amount,
+        hold_reason=row.hold_reason,
+        is_new=is_new,
+    )
+
+
+def _first(row: tuple[int, ...] | None) -> int | None:
+    return None if row is None else row[0]
 
 
 _FIND_CLIENT = f"""
@@ -239,19 +177,16 @@ _FIND_CLIENT = f"""
 """  # noqa: S608 (only table names of ours)
 
 _INSERT_ACCUMULATION = f"""
-    INSERT INTO {Accumulation._meta.db_table} ({", ".join(_ACCUMULATION_COLUMNS)})
-    VALUES ({", ".join(["%s"] * len(_ACCUMULATION_COLUMNS))})
+    INSERT INTO {Accumulation._meta.db_table} ({", ".join(Draft._fields)})
+    VALUES ({", ".join(["%s"] * len(Draft._fields))})
     ON CONFLICT (source, payment_id) DO NOTHING
-    RETURNING id, created_at
+    RETURNING id
 """  # noqa: S608 (only names of ours)
 
 _INSERT_BOTH = f"""
-    WITH accumulation AS ({_INSERT_ACCUMULATION}),
-    event AS (
-        INSERT INTO {InboundEvent._meta.db_table}
-               (source, event_id, headers, body, verdict, outcome, error, attempts, accumulation_id)
-        SELECT %s, %s, %s, %s, %s, %s, '', 1, id FROM accumulation
-        RETURNING id
-    )
-    SELECT accumulation.id, accumulation.created_at, event.id FROM accumulation, event
+    WITH accumulation AS ({_INSERT_ACCUMULATION})
+    INSERT INTO {InboundEvent._meta.db_table}
+           (source, event_id, headers, body, verdict, outcome, error, attempts, accumulation_id)
+    SELECT %s, %s, %s::jsonb, %s, %s, %s, '', 1, id FROM accumulation
+    RETURNING accumulation_id
 """  # noqa: S608 (only names of ours)
