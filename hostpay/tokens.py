@@ -23,7 +23,7 @@ from django.conf import settings
 from django.core.signing import BadSignature, SignatureExpired, TimestampSigner
 
 from config.lib.errors import SluiceError
-from config.lib.money import InexactJsonError, MoneyError, dumps_exact, loads_exact, parse_money
+from config.lib.money import InexactJsonError, MoneyError, dumps_exact, loads_exact, parse_money, plain
 from hostpay.providers.addresses import AddressError, checksummed, is_hash
 
 VALID_FOR_S: Final = 300
@@ -170,10 +170,13 @@ class _ExactJson:
 
 def _mint(direction: _Direction, readers: Mapping[str, Reader], facts: Mapping[str, object]) -> str:
     claims = {**facts, "timestamp": int(time.time()), "nonce": secrets.token_hex(16)}
+    try:
+        said = plain(claims)
+    except MoneyError as error:
+        raise TokenMalformedError(str(error)) from None
     # What its reader would refuse is a fault here, where it can be found.
-    plain = loads_exact(dumps_exact(claims))
-    _check(readers, plain)
-    return _signer(direction).sign_object(plain, serializer=_ExactJson)
+    _check(readers, said)
+    return _signer(direction).sign_object(said, serializer=_ExactJson)
 
 
 def _read(direction: _Direction, readers: Mapping[str, Reader], token: str) -> dict[str, Any]:
