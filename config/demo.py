@@ -12,9 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from decimal import ROUND_DOWN, Decimal
+from functools import partial
+from typing import TypeVar
 
 import httpx
 from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection
 from django.db.models import Sum
 from standardwebhooks import Webhook
 
@@ -27,6 +30,7 @@ from hostpay.models import Context, HostPayment, Transaction
 from hostpay.services import latest_payment
 from payouts.models import Accumulation, AccumulationStatus, Client, Strategy
 
+_Read = TypeVar("_Read")
 _CLIENTS = ("demo-bakery", "demo-bookshop", "demo-radio")
 _DEMO_WALLET = "0x00000000000000000000000000000000000dE300"
 # Small, uneven sums, as they come in.
@@ -93,7 +97,7 @@ def run(*, base_url: str, payments: int, timeout_s: int, eth_usd: Decimal, say: 
         DemoError: a payment was refused, or the cycle did not end in time.
     """
     started = time.monotonic()
-    clients = _clients()
+    clients = _patiently(_clients)
     run_id = uuid.uuid4().hex[:8]
     say(f"sending {payments} signed payments to {base_url}")
     with httpx.Client(base_url=base_url, timeout=10, trust_env=False) as http:
@@ -103,7 +107,7 @@ def run(*, base_url: str, payments: int, timeout_s: int, eth_usd: Decimal, say: 
         ]
         say(f"{len(ids)} accumulations recorded, none of them swapped; waiting for the threshold check")
         _wait(http, ids, run_id=run_id, client=clients[0], eth_usd=eth_usd, timeout_s=timeout_s, say=say)
-    report = _report(ids)
+    report = _patiently(partial(_report, ids))
     report.seconds_total = f"{time.monotonic() - started:.1f}"
     return report
 
@@ -191,19 +195,37 @@ def _wait(
     told: set[str] = set()
     topped_up = False
     while time.monotonic() < deadline:
-        _tell_progress(ids, told, say)
-        counts = _count_by_status(ids)
+        counts = _patiently(partial(_look, ids, told, say))
         if counts.get(AccumulationStatus.COMPLETED, 0) == len(ids):
             return
         stuck = counts.get(AccumulationStatus.PENDING, 0)
         if stuck and not counts.get(AccumulationStatus.SWAPPING, 0) and not topped_up:
-            missing = _missing_to_threshold()
+            missing = _patiently(_missing_to_threshold)
             if missing > 0:
                 say(f"{stuck} payments wait below the threshold; one more of ${missing} joins them")
                 ids.append(_send(http, f"demo-{run_id}-top-up", client, missing, eth_usd))
                 topped_up = True
         time.sleep(0.25)
-    raise DemoError(f"not converted within {timeout_s} s: {_count_by_status(ids)}; {_why_not(ids)}")
+    counts = _patiently(partial(_count_by_status, ids))
+    raise DemoError(f"not converted within {timeout_s} s: {counts}; {_patiently(partial(_why_not, ids))}")
+
+
+def _look(ids: list[int], told: set[str], say: Callable[[str], None]) -> dict[str, int]:
+    _tell_progress(ids, told, say)
+    return _count_by_status(ids)
+
+
+def _patiently(read: Callable[[], _Read]) -> _Read:
+    """A database that starts again is worth a moment; whatever is read is read again from its beginning."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return read()
+        except (OperationalError, InterfaceError):
+            connection.close()
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
 
 
 def _count_by_status(ids: list[int]) -> dict[str, int]:

@@ -116,7 +116,7 @@ def _kill_often(stack: Stack, part: str, finished: threading.Event, seed: int) -
 
 
 @pytest.mark.parametrize("seed", [1])
-@pytest.mark.parametrize("part", ["worker", "signer", "beat", "web", "exchange"])
+@pytest.mark.parametrize("part", ["worker", "signer", "beat", "web", "exchange", "chain", "redis", "postgres"])
 def test_f67_killing_a_part_again_and_again_leads_to_the_same_end(stack: Stack, part: str, seed: int) -> None:
     finished = threading.Event()
     killed: list[int] = []
