@@ -179,7 +179,7 @@ def _mint(direction: _Direction, readers: Mapping[str, Reader], facts: Mapping[s
     return _signer(direction).sign_object(said, serializer=_ExactJson)
 
 
-def _read(direction: _Direction, readers: Mapping[str, Reader], token: str) -> dict[str, Any]:
+def _read(direction: _Direction, readers: Mapping[str, Reader], token: object) -> dict[str, Any]:
     if not isinstance(token, str) or len(token) > _LONGEST_TOKEN or not token.isascii():
         raise TokenMalformedError(f"a token is up to {_LONGEST_TOKEN} ASCII characters")
     try:
@@ -211,7 +211,7 @@ def _check(readers: Mapping[str, Reader], content: object) -> dict[str, Any]:
 
 def _signer(direction: _Direction) -> TimestampSigner:
     first, *others = (_derived(key, direction) for key in settings.TOKEN_SIGNING_KEYS)
-    return TimestampSigner(key=first, salt=direction.value, algorithm="sha256", fallback_keys=others)
+    return TimestampSigner(key=first, salt=direction.value, algorithm="sha256", fallback_keys=[*others])
 
 
 def _derived(key: str, direction: _Direction) -> str:

@@ -1,6 +1,7 @@
 """The node client and the signer against a real local chain."""
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from eth_account import Account
 from hostpay.providers.ethereum import (
     BroadcastOutcome,
     EthereumNode,
+    Receipt,
     UnsignedTransfer,
     WouldRevertError,
 )
@@ -20,7 +22,7 @@ from tests.lib.anvil import Anvil
 
 TO = "0x000000000000000000000000000000000000bEEF"
 NOBODY = "0x00000000000000000000000000000000DeaDBeef"
-KEY = "0x" + "5e" * 32
+KEY = b"\x5e" * 32
 PASSPHRASE = "correct horse battery staple"
 GWEI = 10**9
 ETHER = 10**18
@@ -69,6 +71,17 @@ def transfer(node: EthereumNode, signer: KeystoreSigner) -> UnsignedTransfer:
     )
 
 
+def mined(node: EthereumNode, tx_hash: str) -> Receipt:
+    """The receipt as soon as there is one: anvil makes its block an instant after it has answered."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        receipt = node.receipt(tx_hash)
+        if receipt is not None:
+            return receipt
+        time.sleep(0.02)
+    raise AssertionError(f"{tx_hash} was not mined")
+
+
 def test_a_signed_transfer_is_mined_as_it_was_signed(
     node: EthereumNode, signer: KeystoreSigner, transfer: UnsignedTransfer
 ) -> None:
@@ -77,9 +90,8 @@ def test_a_signed_transfer_is_mined_as_it_was_signed(
     result = node.send_raw(signed.raw)
 
     assert (result.outcome, result.tx_hash, result.detail) == (BroadcastOutcome.ACCEPTED, signed.tx_hash, "")
-    receipt = node.receipt(signed.tx_hash)
+    receipt = mined(node, signed.tx_hash)
     seen = node.transaction(signed.tx_hash)
-    assert receipt is not None
     assert seen is not None
     assert (receipt.ok, receipt.gas_used, receipt.to_address) == (True, 21_000, TO)
     assert (seen.value_wei, seen.to_address, seen.from_address, seen.nonce) == (ETHER, TO, signer.address, 0)
@@ -155,18 +167,15 @@ def test_f55_a_reorganisation_takes_receipt_and_block_away(
     chain.mine(3)
     signed = signer.sign(transfer)
     node.send_raw(signed.raw)
-    before = node.receipt(signed.tx_hash)
+    before = mined(node, signed.tx_hash)
 
     chain.rpc("anvil_reorg", 1, [])
 
-    assert before is not None
     assert node.receipt(signed.tx_hash) is None
     assert node.transaction(signed.tx_hash) is None
     assert node.block(before.block_number).hash != before.block_hash
     assert node.send_raw(signed.raw).outcome is BroadcastOutcome.ACCEPTED
-    again = node.receipt(signed.tx_hash)
-    assert again is not None
-    assert again.block_hash != before.block_hash
+    assert mined(node, signed.tx_hash).block_hash != before.block_hash
 
 
 @pytest.fixture
@@ -184,8 +193,7 @@ def test_the_tokens_of_the_sandbox_are_counted_and_their_transfers_read(
 
     tx_hash = chain.rpc("eth_sendTransaction", {"from": holder, "to": token, "data": call})
 
-    receipt = node.receipt(tx_hash)
-    assert receipt is not None
+    receipt = mined(node, tx_hash)
     [transfer] = node.transfers_in(receipt, token, TO)
     assert (transfer.units, transfer.from_address, transfer.tx_hash) == (19_400_000, holder, tx_hash)
     assert node.transfers_in(receipt, sandbox.counterfeit_contract_address, TO) == ()

@@ -23,7 +23,7 @@ PASSPHRASE = "correct horse battery staple"
 @pytest.fixture
 def keystore(tmp_path: Path) -> Path:
     path = tmp_path / "wallet.json"
-    path.write_text(json.dumps(Account.encrypt(KEY, PASSPHRASE, iterations=2)))
+    path.write_text(json.dumps(Account.encrypt(bytes.fromhex(KEY), PASSPHRASE, iterations=2)))
     return path
 
 
