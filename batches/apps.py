@@ -3,7 +3,7 @@ from django.apps import AppConfig
 
 class BatchesConfig(AppConfig):
     name = "batches"
-    verbose_name = "Batch conversions"
+    verbose_name = "Conversion"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:

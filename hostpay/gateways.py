@@ -21,9 +21,9 @@ def exchange() -> ChangeNow:
 
 
 @cache
-def node() -> EthereumNode:
-    """The Ethereum node we read from and send through."""
-    return EthereumNode(rpc_url=settings.ETH_RPC_URLS[0], timeout_s=settings.PROVIDER_TIMEOUT_S)
+def node(*, timeout_s: int | None = None) -> EthereumNode:
+    """The Ethereum node we read from and send through; a page that must not hang asks with a shorter time-out."""
+    return EthereumNode(rpc_url=settings.ETH_RPC_URLS[0], timeout_s=timeout_s or settings.PROVIDER_TIMEOUT_S)
 
 
 @cache

@@ -31,13 +31,13 @@ def our_wallet() -> Wallet:
     return wallet
 
 
-def wallet_facts() -> WalletFacts:
-    """Balances and nonce by the node's word (four calls).
+def wallet_facts(*, timeout_s: int | None = None) -> WalletFacts:
+    """Balances and nonce by the node's word (four calls, each within `timeout_s` or the provider's time-out).
 
     Raises:
         ProviderError: the node did not answer; nothing is assumed in its place.
     """
-    node = gateways.node()
+    node = gateways.node(timeout_s=timeout_s)
     address = settings.HOST_WALLET_ADDRESS
     return WalletFacts(
         eth_wei=node.balance_wei(address),

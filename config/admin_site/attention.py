@@ -1,0 +1,130 @@
+"""What needs a person, from all apps, as one list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from django.utils import timezone
+
+from batches.models import BatchConversion, BatchStatus
+from config.lib.adminkit.links import list_of, page_of
+from hostpay.models import HostPayment
+from payouts.models import Accumulation, InboundEvent, Outcome
+
+# A wait this long is no longer the provider's usual slowness.
+_LONG_WAIT = timedelta(minutes=30)
+_MOST_OF_A_KIND = 50
+# A failed batch is news for a day; its members are pending again.
+_NEWS_FOR = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One thing that waits for a person."""
+
+    kind: str
+    tone: str
+    sentence: str
+    url: str
+    since: datetime
+    worth_usd: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attention:
+    """The items, the worst first, and where the rest is when a kind has too many."""
+
+    items: list[Item]
+    more: list[tuple[str, str]]
+
+    @property
+    def count_text(self) -> str:
+        """Their number, with a plus when a kind has more than are listed."""
+        return f"{len(self.items)}{'+' if self.more else ''}"
+
+
+def attention() -> Attention:
+    """Everything that waits for a person, in four queries."""
+    kinds = (_payments(), _held(), _events(), _failed_batches())
+    items = [item for kind, _ in kinds for item in kind]
+    more = [link for kind, link in kinds if len(kind) >= _MOST_OF_A_KIND]
+    order = {"bad": 0, "wait": 1}
+    return Attention(items=sorted(items, key=lambda item: (order.get(item.tone, 2), item.since)), more=more)
+
+
+def _payments() -> tuple[list[Item], tuple[str, str]]:
+    now = timezone.now()
+    stuck = (
+        HostPayment.objects.in_review()
+        | HostPayment.objects.exclude(unknown_reason="")
+        | HostPayment.objects.filter(waiting_since__lte=now - _LONG_WAIT)
+    )
+    items = []
+    for payment in stuck.order_by("created_at")[:_MOST_OF_A_KIND]:
+        if payment.review_reason:
+            kind, tone, sentence, since = "review", "bad", payment.review_reason, payment.review_since
+        elif payment.unknown_reason:
+            kind, tone, sentence, since = "outcome unknown", "bad", payment.unknown_reason, payment.unknown_since
+        else:
+            kind, tone, sentence, since = "waiting long", "wait", payment.waiting_reason, payment.waiting_since
+        items.append(
+            Item(
+                kind=kind,
+                tone=tone,
+                sentence=f"Payment for {payment.context} {payment.reference[:8]}: {sentence}",
+                url=page_of(payment),
+                since=since or payment.created_at,
+                worth_usd=payment.expected_usd,
+            )
+        )
+    return items, ("host payments", list_of(HostPayment))
+
+
+def _held() -> tuple[list[Item], tuple[str, str]]:
+    items = [
+        Item(
+            kind="held",
+            tone="wait",
+            sentence=f"Payment {held.payment_id}: {held.hold_reason}",
+            url=page_of(held),
+            since=held.status_changed_at,
+            worth_usd=held.pending_usd_amount,
+        )
+        for held in Accumulation.objects.held().order_by("id")[:_MOST_OF_A_KIND]
+    ]
+    return items, ("held accumulations", list_of(Accumulation, "status=held"))
+
+
+def _events() -> tuple[list[Item], tuple[str, str]]:
+    failed = InboundEvent.objects.filter(outcome__in=(Outcome.FAILED, Outcome.CONFLICT), accumulation__isnull=True)
+    items = [
+        Item(
+            kind="delivery " + event.outcome,
+            tone="bad" if event.outcome == Outcome.FAILED else "wait",
+            sentence=f"Delivery {event}: {event.error or event.get_outcome_display()}",
+            url=page_of(event),
+            since=event.received_at,
+        )
+        for event in failed.defer("body", "headers").order_by("-id")[:_MOST_OF_A_KIND]
+    ]
+    return items, ("failed deliveries", list_of(InboundEvent, "outcome=failed"))
+
+
+def _failed_batches() -> tuple[list[Item], tuple[str, str]]:
+    failed = BatchConversion.objects.filter(
+        status=BatchStatus.FAILED, status_changed_at__gte=timezone.now() - _NEWS_FOR
+    )
+    items = [
+        Item(
+            kind="batch failed",
+            tone="wait",
+            sentence=f"{str(batch).capitalize()} failed, its members are pending again: {batch.failure_reason}",
+            url=page_of(batch),
+            since=batch.status_changed_at,
+            worth_usd=batch.total_usd,
+        )
+        for batch in failed.order_by("-status_changed_at")[:_MOST_OF_A_KIND]
+    ]
+    return items, ("failed batches", list_of(BatchConversion, "status=failed"))

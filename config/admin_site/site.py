@@ -1,0 +1,69 @@
+"""Our admin site: unfold's, with an overview as its home and one way to do things once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+from django.utils import timezone
+
+from config.lib.adminkit.operations import OPERATE
+from hostpay.models import Pause
+from hostpay.services.tokens import use_token_once
+
+# unfold ships no types: to the type checker its site is Django's, which it inherits.
+if TYPE_CHECKING:
+    from django.contrib.admin import AdminSite
+else:
+    from unfold.sites import UnfoldAdminSite as AdminSite
+
+_TOKEN_PURPOSE = "admin"  # noqa: S105 - a purpose, not a token
+
+
+class SluiceAdminSite(AdminSite):
+    """The site that `admin.site` means.
+
+    The apps' admin modules register here while they are imported, so what shows their parts is imported when asked for.
+    """
+
+    site_title = "Sluice"
+    site_header = "Sluice"
+    index_title = "Overview"
+    enable_nav_sidebar = True
+
+    def get_urls(self) -> list[Any]:
+        mine: list[URLPattern] = [path("needs-me/", self.admin_view(self.needs_me), name="needs_me")]
+        return [*mine, *super().get_urls()]
+
+    def each_context(self, request: Any) -> dict[str, Any]:
+        context = super().each_context(request)
+        if self.has_permission(request):
+            context["pauses"] = list(Pause.objects.in_force(timezone.now()).order_by("paused_at"))
+        return context
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        from config.admin_site.overview import overview  # noqa: PLC0415
+
+        # Figures of all apps on one page: for who may see batches; others get to what they may see by the navigation.
+        may_see = request.user.has_perm("batches.view_batchconversion") or request.user.has_perm(OPERATE)
+        shown = overview(request) if may_see else {}
+        return super().index(request, {"may_see": may_see, **shown, **(extra_context or {})})
+
+    def needs_me(self, request: HttpRequest) -> HttpResponse:
+        """All that waits for a person, the worst first."""
+        from config.admin_site.attention import attention  # noqa: PLC0415
+
+        if not request.user.has_perm("batches.view_batchconversion"):
+            raise PermissionDenied
+        found = attention()
+        context = {**self.each_context(request), "title": "Needs me", "items": found.items, "found": found}
+        return TemplateResponse(request, "admin/needs_me.html", context)
+
+    def spend_token(self, nonce: str) -> bool:
+        """True at the first use of a nonce in any process, false ever after."""
+        with transaction.atomic():
+            return use_token_once(nonce=nonce, purpose=_TOKEN_PURPOSE)

@@ -1,0 +1,135 @@
+"""Clients: whom we owe. The one thing besides the schedule that operators edit in a form."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, Sum
+from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from config.lib.adminkit import cells
+from config.lib.adminkit.admins import ListAdmin
+from config.lib.adminkit.links import linked, list_of
+from config.lib.adminkit.pages import Facts, Table, columns, facts
+from payouts.models import Accumulation, AccumulationStatus, Client
+
+_RECENT = 20
+
+
+@admin.register(Client)
+class ClientAdmin(ListAdmin[Client]):
+    explanation = "Whom we owe: its payout strategy, destination and fee. Changes apply to what comes after them."
+    list_display = ("client_id", "name", "strategy", "destination", "threshold", "fee", "since")
+    list_filter = ("strategy",)
+    search_fields = ("=external_id", "name")
+    search_help_text = "a client's id, or a part of its name"
+    ordering = ("external_id",)
+    sortable_by = ("client_id",)
+    warn_unsaved_form = True
+    change_form_outer_after_template = "includes/client_sections.html"
+    fieldsets = (
+        (None, {"fields": (("external_id", "name"), ("strategy", "payout_threshold_usd"))}),
+        ("Destination", {"fields": ("wallet_address", ("payout_currency", "payout_network"))}),
+        ("Fee", {"fields": ("fee_percent",)}),
+    )
+
+    def has_delete_permission(self, request: HttpRequest, obj: Client | None = None) -> bool:
+        return False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Client | None = None) -> tuple[str, ...]:
+        # Payments name the client by it.
+        return ("external_id",) if obj else ()
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        client = self.get_object(request, object_id)
+        if client is not None and not self.has_view_permission(request, client):
+            raise PermissionDenied
+        sections = [] if client is None else [_owed(client), _latest(client)]
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), "sections": sections})
+
+    @admin.display(description="client", ordering="external_id")
+    def client_id(self, client: Client) -> str:
+        return client.external_id
+
+    def destination(self, client: Client) -> SafeString:
+        return format_html(
+            "{} on {} {}", client.payout_currency.upper(), client.payout_network, cells.short(client.wallet_address)
+        )
+
+    def threshold(self, client: Client) -> SafeString:
+        return cells.usd(client.payout_threshold_usd)
+
+    def fee(self, client: Client) -> SafeString:
+        own = cells.percent(client.fee_percent_in_force)
+        return own if client.fee_percent is not None else format_html("{} <small>platform</small>", own)
+
+    def since(self, client: Client) -> SafeString:
+        return cells.when(client.created_at)
+
+
+def _owed(client: Client) -> Facts:
+    # One pass over this client's rows, by the index that begins with the client.
+    found: dict[str, Any] = {
+        row["status"]: row
+        for row in client.accumulations.order_by()
+        .values("status")
+        .annotate(rows=Count("id"), net=Sum("pending_usd_amount"), share=Sum("converted_usdt_amount"))
+    }
+
+    def said(status: AccumulationStatus) -> str:
+        row = found.get(status.value)
+        return f"{row['rows']:,} payments of {cells.usd_text(row['net'])}" if row else "none"
+
+    converted = found.get(AccumulationStatus.COMPLETED.value, {}).get("share") or Decimal(0)
+    rows = [
+        ("Pending", said(AccumulationStatus.PENDING)),
+        ("In a batch", said(AccumulationStatus.SWAPPING)),
+        ("Held", said(AccumulationStatus.HELD)),
+        ("Converted", said(AccumulationStatus.COMPLETED)),
+        ("Converted to", cells.usdt_amount(converted)),
+    ]
+    if client.payout_threshold_usd:
+        reached = min(Decimal(100), converted * 100 / client.payout_threshold_usd)
+        rows.append(
+            (
+                "Toward its payout threshold",
+                format_html(
+                    '<progress class="s-bar" max="100" value="{}"></progress> {} of {}',
+                    f"{reached:.1f}",
+                    cells.usdt_amount(converted),
+                    cells.usd(client.payout_threshold_usd),
+                ),
+            )
+        )
+    return facts("Owed", *rows)
+
+
+def _latest(client: Client) -> Table:
+    latest = client.accumulations.order_by("-id")[:_RECENT]
+    return Table(
+        title="Latest payments",
+        note=cells.link(list_of(Accumulation, f"q={client.external_id}"), "all of them"),
+        columns=columns("Payment", "State", "Net#", "Share#", "Recorded"),
+        rows=[
+            (
+                linked(each),
+                cells.pill(each.status),
+                cells.usd(each.pending_usd_amount),
+                cells.usdt_amount(each.converted_usdt_amount),
+                cells.when(each.created_at),
+            )
+            for each in latest
+        ],
+        empty="No payment yet.",
+    )
