@@ -100,9 +100,10 @@ def _database() -> str:
 
 def _broker() -> str:
     with app.connection_for_read(connect_timeout=_BROKER_TIMEOUT_S) as broker:
+        failures: tuple[type[BaseException], ...] = (OSError, *broker.connection_errors)
         try:
             broker.connect()
-        except (OSError, *broker.connection_errors) as error:
+        except failures as error:
             raise _NotWorkingError(f"The broker does not answer ({type(error).__name__}).") from None
     return "answers"
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from django.db.models import QuerySet
-from rest_framework import generics, serializers
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -13,7 +10,7 @@ from rest_framework.views import APIView
 from batches.models import Decision, ThresholdCheck
 from batches.services import check_threshold
 from batches.tasks import hint_at_payment_of
-from config.lib.api import MayOperate, MayRead, NewestFirst, StrictSerializer, caller
+from config.lib.api import MayOperate, ReadList, ReadOne, StrictSerializer, caller
 from config.lib.filters import Choice, Filters, Moment
 
 
@@ -52,26 +49,20 @@ class CheckThreshold(APIView):
         return Response(CheckSerializer(ThresholdCheck.objects.select_related("policy").get(pk=check.pk)).data)
 
 
-class ThresholdCheckList(generics.ListAPIView[ThresholdCheck]):
+class ThresholdCheckList(ReadList[ThresholdCheck]):
     """Filters: `decision`, `created_from`, `created_before`."""
 
-    permission_classes = (MayRead,)
-    serializer_class = CheckSerializer
-    pagination_class = NewestFirst
     queryset = ThresholdCheck.objects.select_related("policy")
+    serializer_class = CheckSerializer
     filters = Filters(
         decision=Choice("decision", Decision.values),
         created_from=Moment("checked_at__gte"),
         created_before=Moment("checked_at__lt"),
     )
 
-    def filter_queryset(self, queryset: QuerySet[ThresholdCheck]) -> QuerySet[Any]:
-        return self.filters.apply(queryset, self.request)
 
-
-class ThresholdCheckDetail(generics.RetrieveAPIView[ThresholdCheck]):
+class ThresholdCheckDetail(ReadOne[ThresholdCheck]):
     """One check."""
 
-    permission_classes = (MayRead,)
-    serializer_class = CheckSerializer
     queryset = ThresholdCheck.objects.select_related("policy")
+    serializer_class = CheckSerializer

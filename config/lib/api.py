@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db.models import Model, QuerySet
+from django.db.models import Model
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
-from rest_framework import exceptions, serializers
+from rest_framework import exceptions, generics, serializers
 from rest_framework.pagination import CursorPagination
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
@@ -18,6 +18,7 @@ from rest_framework.views import APIView
 from config.lib import audit
 from config.lib.audit import Actor
 from config.lib.errors import ProviderError, RefusedError, SluiceError
+from config.lib.filters import Filters
 from config.lib.lifecycle import IllegalMoveError, StaleRowError
 from config.lib.problems import FieldError, InvalidFieldsError, problem
 
@@ -75,7 +76,7 @@ class NewestFirst(CursorPagination):
     max_page_size = 500
     ordering: Any = ("-id",)
 
-    def paginate_queryset(self, queryset: QuerySet[M], request: Request, view: APIView | None = None) -> list[M] | None:
+    def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> Any:
         try:
             return super().paginate_queryset(queryset, request, view)
         except (ValueError, ValidationError):
@@ -87,6 +88,23 @@ class NewestByTime(NewestFirst):
     """The same for rows whose ids have no order."""
 
     ordering: Any = ("-created_at", "-id")
+
+
+class ReadList(generics.ListAPIView[M]):
+    """A list for keys with the scope read, narrowed by its `filters`."""
+
+    permission_classes = (MayRead,)
+    pagination_class: Any = NewestFirst
+    filters: Filters
+
+    def filter_queryset(self, queryset: Any) -> Any:
+        return self.filters.apply(queryset, self.request)
+
+
+class ReadOne(generics.RetrieveAPIView[M]):
+    """One object for keys with the scope read."""
+
+    permission_classes = (MayRead,)
 
 
 class StrictSerializer(serializers.Serializer[Any]):

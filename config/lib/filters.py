@@ -76,7 +76,7 @@ class Filters:
         """
         conditions: dict[str, Any] = {}
         errors: list[FieldError] = []
-        for name, text in request.query_params.items():
+        for name, text in request.query_params.dict().items():
             wanted = self._filters.get(name)
             if wanted is None:
                 if name not in _PAGING:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from django.db.models import QuerySet
-from rest_framework import generics, serializers
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from config.lib import audit
-from config.lib.api import MayRead, NewestByTime
+from config.lib.api import NewestByTime, ReadList, ReadOne
 from config.lib.filters import Choice, Filters, Moment, Text
 from hostpay.api.tokens import TokenView, look_soon
 from hostpay.models import Context, HostPayment, PaymentStatus
@@ -20,47 +17,39 @@ from hostpay.tokens import read_payment_request
 ACTOR = audit.api("request token")
 
 
-class PaymentReads:
-    """What the list and the single host payment share."""
-
-    permission_classes = (MayRead,)
-
-    class OutputSerializer(serializers.Serializer[HostPayment]):
-        id = serializers.UUIDField()
-        # Named so in the contract; DRF's own `context` is an attribute of every serializer.
-        reference = serializers.CharField()
-        status = serializers.CharField()
-        asset = serializers.CharField()
-        amount_units = serializers.DecimalField(max_digits=78, decimal_places=0)
-        unpriced_usd = serializers.DecimalField(max_digits=20, decimal_places=8)
-        priced_units = serializers.DecimalField(max_digits=78, decimal_places=0)
-        expected_usd = serializers.DecimalField(max_digits=20, decimal_places=8)
-        to_asset = serializers.CharField()
-        payout_address = serializers.CharField()
-        received_units = serializers.DecimalField(max_digits=78, decimal_places=0)
-        failure_reason = serializers.CharField()
-        waiting_reason = serializers.CharField()
-        waiting_since = serializers.DateTimeField()
-        unknown_reason = serializers.CharField()
-        unknown_since = serializers.DateTimeField()
-        review_reason = serializers.CharField()
-        review_since = serializers.DateTimeField()
-        attempts = serializers.IntegerField()
-        next_action_at = serializers.DateTimeField()
-        requested_by = serializers.CharField()
-        created_at = serializers.DateTimeField()
-        delivered_at = serializers.DateTimeField()
-
-        def get_fields(self) -> dict[str, Any]:
-            return {**super().get_fields(), "context": serializers.CharField()}
-
-    serializer_class = OutputSerializer
-    queryset = HostPayment.objects.all()
+class HostPaymentSerializer(serializers.Serializer[HostPayment]):
+    id = serializers.UUIDField()
+    # DRF takes declared fields off the class, so its own attribute of this name is not touched.
+    context = serializers.CharField()  # type: ignore[assignment]
+    reference = serializers.CharField()
+    status = serializers.CharField()
+    asset = serializers.CharField()
+    amount_units = serializers.DecimalField(max_digits=78, decimal_places=0)
+    unpriced_usd = serializers.DecimalField(max_digits=20, decimal_places=8)
+    priced_units = serializers.DecimalField(max_digits=78, decimal_places=0)
+    expected_usd = serializers.DecimalField(max_digits=20, decimal_places=8)
+    to_asset = serializers.CharField()
+    payout_address = serializers.CharField()
+    received_units = serializers.DecimalField(max_digits=78, decimal_places=0)
+    failure_reason = serializers.CharField()
+    waiting_reason = serializers.CharField()
+    waiting_since = serializers.DateTimeField()
+    unknown_reason = serializers.CharField()
+    unknown_since = serializers.DateTimeField()
+    review_reason = serializers.CharField()
+    review_since = serializers.DateTimeField()
+    attempts = serializers.IntegerField()
+    next_action_at = serializers.DateTimeField()
+    requested_by = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    delivered_at = serializers.DateTimeField()
 
 
-class PaymentReadList(PaymentReads, generics.ListAPIView[HostPayment]):
+class PaymentReadList(ReadList[HostPayment]):
     """Filters: `status`, `context`, `reference`, `created_from`, `created_before`."""
 
+    queryset = HostPayment.objects.all()
+    serializer_class = HostPaymentSerializer
     pagination_class = NewestByTime
     filters = Filters(
         status=Choice("status", PaymentStatus.values),
@@ -70,12 +59,12 @@ class PaymentReadList(PaymentReads, generics.ListAPIView[HostPayment]):
         created_before=Moment("created_at__lt"),
     )
 
-    def filter_queryset(self, queryset: QuerySet[HostPayment]) -> QuerySet[Any]:
-        return self.filters.apply(queryset, self.request)
 
-
-class PaymentDetail(PaymentReads, generics.RetrieveAPIView[HostPayment]):
+class PaymentDetail(ReadOne[HostPayment]):
     """One host payment."""
+
+    queryset = HostPayment.objects.all()
+    serializer_class = HostPaymentSerializer
 
 
 class PaymentRequest(TokenView):

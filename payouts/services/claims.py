@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import transaction
 
 from config.lib.audit import Actor
@@ -51,7 +53,7 @@ _STARTS = {
 
 
 def _move(
-    accumulation: Accumulation, to: AccumulationStatus, *, actor: Actor, reason: str, **columns: object
+    accumulation: Accumulation, to: AccumulationStatus, *, actor: Actor, reason: str, **columns: Any
 ) -> Accumulation:
     if not reason.strip():
         raise RefusedError(

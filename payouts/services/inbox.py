@@ -79,7 +79,8 @@ def bound_rejected_events() -> int:
     """Delete unauthentic deliveries but the newest UNAUTHENTIC_KEPT; says how many went."""
     with connection.cursor() as cursor:
         cursor.execute(_FORGET_OLD, [Verdict.INVALID.value, Verdict.INVALID.value, UNAUTHENTIC_KEPT])
-        return cursor.rowcount
+        deleted: int = cursor.rowcount
+    return deleted
 
 
 def replay_event(*, event_id: int, actor: Actor) -> Accumulation:

@@ -25,6 +25,8 @@ from payouts.models import Accumulation, AccumulationStatus
 
 # A million members take a quarter of a minute; a worker's time limit ends everything a little later than this.
 _SET_TIMEOUT = "SET LOCAL statement_timeout = '240s'"
+# What a division of a million members sorts fits into this; with the default it would go through temporary files.
+_SORT_MEMORY = "SET LOCAL work_mem = '96MB'"
 
 
 class NothingToDivideError(SluiceError):
@@ -89,7 +91,7 @@ def claim_pending(*, batch_id: UUID, converts_unreceipted: bool, max_wei: int | 
     }
     with connection.cursor() as cursor:
         cursor.execute(_SET_TIMEOUT)
-        cursor.execute(_CLAIM_ALL if max_wei is None else _CLAIM_FITTING, parameters)
+        cursor.execute(_CLAIM, parameters)
         return _totals(cursor.fetchone())
 
 
@@ -113,6 +115,7 @@ def credit_shares(*, batch_id: UUID, received_units: int) -> Credited:
     }
     with connection.cursor() as cursor:
         cursor.execute(_SET_TIMEOUT)
+        cursor.execute(_SORT_MEMORY)
         cursor.execute(_CREDIT, parameters)
         member_count, total_units = cursor.fetchone()
     return Credited(member_count=member_count, total_units=int(total_units))
@@ -147,31 +150,22 @@ def _totals(row: tuple[Any, ...]) -> MemberTotals:
 
 
 # A row that another transaction has locked is waited for and judged again as that transaction left it, so a payment
-# voided meanwhile is neither claimed nor summed.
-_CLAIM_ALL = """
+# voided meanwhile is neither claimed nor summed. The running sum never falls, so those that fit are the ones up to one
+# id; without a limit (NULL) the planner drops that part.
+_CLAIM = """
 WITH claimed AS (
     UPDATE payouts_accumulation
        SET status = %(swapping)s, status_changed_at = now(), batch_conversion_id = %(batch_id)s
      WHERE status = %(pending)s AND (%(converts_unreceipted)s OR net_wei IS NOT NULL)
+       AND (%(max_wei)s::numeric IS NULL
+            OR coalesce(net_wei, 0) <= %(max_wei)s AND id <= (
+                SELECT max(id)
+                  FROM (SELECT id, sum(coalesce(net_wei, 0)) OVER (ORDER BY id) AS wei
+                          FROM payouts_accumulation
+                         WHERE status = %(pending)s AND (%(converts_unreceipted)s OR net_wei IS NOT NULL)
+                           AND coalesce(net_wei, 0) <= %(max_wei)s) AS running
+                 WHERE wei <= %(max_wei)s))
     RETURNING pending_usd_amount, net_wei, created_at
-)
-SELECT count(*), sum(pending_usd_amount), sum(net_wei),
-       sum(pending_usd_amount) FILTER (WHERE net_wei IS NULL), min(created_at)
-  FROM claimed
-"""
-
-_CLAIM_FITTING = """
-WITH running AS (
-    SELECT id, sum(coalesce(net_wei, 0)) OVER (ORDER BY id) AS wei
-      FROM payouts_accumulation
-     WHERE status = %(pending)s AND (%(converts_unreceipted)s OR net_wei IS NOT NULL)
-       AND coalesce(net_wei, 0) <= %(max_wei)s
-), claimed AS (
-    UPDATE payouts_accumulation AS member
-       SET status = %(swapping)s, status_changed_at = now(), batch_conversion_id = %(batch_id)s
-      FROM running
-     WHERE member.id = running.id AND running.wei <= %(max_wei)s AND member.status = %(pending)s
-    RETURNING member.pending_usd_amount, member.net_wei, member.created_at
 )
 SELECT count(*), sum(pending_usd_amount), sum(net_wei),
        sum(pending_usd_amount) FILTER (WHERE net_wei IS NULL), min(created_at)

@@ -39,7 +39,7 @@ class BareView(generics.CreateAPIView[BareRow]):
 
     authentication_classes: Any = ()
     permission_classes = (AllowAny,)
-    queryset = BareRow.objects.all()
+    queryset = BareRow._default_manager.all()
     serializer_class = BareRowSerializer
 
 

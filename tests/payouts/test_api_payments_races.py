@@ -1,6 +1,7 @@
 """Many deliveries of one payment at once, and deliveries whose processing breaks off."""
 
 import json
+from functools import partial
 from threading import Barrier
 from typing import Any
 
@@ -27,10 +28,7 @@ def _at_once(contents: list[Any]) -> list[Any]:
         return send(content, event_id=f"event-{number}")
 
     with crew(len(contents)) as workers:
-        started = [
-            workers.start(lambda content=content, number=number: deliver(content, number))
-            for number, content in enumerate(contents)
-        ]
+        started = [workers.start(partial(deliver, content, number)) for number, content in enumerate(contents)]
         return [one.result() for one in started]
 
 
