@@ -39,7 +39,7 @@ test: build-dev
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 bench: build-dev
-	@$(BIN)/python manage.py runstack --with-parent --port 0 --temporary --run bench
+	$(BIN)/python -m tests.bench $(ARGS)
 
 lint: build-dev
 	$(BIN)/ruff format --check .
