@@ -17,8 +17,8 @@ from hostpay.models import Context, Heartbeat, HostPayment, PaymentStatus, Switc
 from hostpay.services import due_payments, pause
 from payouts.models import Accumulation, AccumulationStatus
 from tests import factories
-from tests.batches.conftest import ExchangeRange
 from tests.factories import ACTOR, WEI_PER_USD
+from tests.lib.exchange_range import ExchangeRange
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -17,7 +17,7 @@ from batches.services import check_threshold, current_policy, distribute
 from config.lib.audit import command
 from hostpay import gateways
 from payouts.models import Client
-from tests.batches.conftest import ExchangeRange
+from tests.lib.exchange_range import ExchangeRange
 
 _ACTOR = command("bench")
 

@@ -14,7 +14,7 @@ from batches.models import BatchConversion
 from config.lib.explain import Rule
 from hostpay import services as hostpay
 from hostpay.models import HostPayment
-from payouts.models import Accumulation
+from payouts.models import Accumulation, AccumulationStatus
 
 _EPILOG = """examples:
   manage.py explain 0b1f6a52-9d2a-4a3c-8f2e-3a3f1b0f7c11    a batch or a host payment, by its id
@@ -94,7 +94,7 @@ def _rules_of(accumulation: Accumulation) -> list[Rule]:
     if accumulation.hold_reason:
         held = Rule(name="not held", ok=False, detail=accumulation.hold_reason, since=accumulation.status_changed_at)
         return [held]
-    if accumulation.status == "voided":
+    if accumulation.status == AccumulationStatus.VOIDED:
         return [Rule(name="not voided", ok=False, detail="it was voided", since=accumulation.status_changed_at)]
     waiting = Rule(name="in a batch", ok=False, detail="it waits for the next batch", since=accumulation.created_at)
     return [waiting, *batches.explain_threshold()]
