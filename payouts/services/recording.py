@@ -1,16 +1,19 @@
 """Recording a payment: the one way an accumulation comes into being.
 
-The usual case is two statements and no transaction block: one look-up, and one statement that inserts the accumulation
-and the delivery that told of it, both or neither. Model instances are made only where a person or another part of the
-program will look at one: making them is a good part of the time a payment takes.
+The usual case is one statement and no transaction block: it inserts the accumulation and the delivery that told of it,
+both or neither, if the client is still as this process last saw it and nothing is paused. In every other case the
+client is looked up first. Model instances are made only where a person or another part of the program will look at
+one: making them is a good part of the time a payment takes.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import NamedTuple
 
 from django.db import connection, transaction
 
@@ -19,7 +22,7 @@ from config.lib.errors import SluiceError
 from hostpay.models import Pause, Switch
 from hostpay.services import refuse_if_paused
 from payouts.models import Accumulation, AccumulationStatus, Client, InboundEvent, Outcome, Verdict
-from payouts.services.drafts import Draft, Terms, draft_of
+from payouts.services.drafts import AmountTooSmallError, Draft, Terms, draft_of
 from payouts.services.facts import PaymentFacts
 
 
@@ -87,38 +90,73 @@ def record_payment(*, facts: PaymentFacts, event: Delivery | InboundEvent | None
         AmountTooSmallError: the fee would take all of it.
         ConflictingPaymentError: recorded before, with other content.
     """
-    draft = draft_of(facts, _terms_while_open(facts.client_id))
-    if isinstance(event, Delivery) and draft.status == AccumulationStatus.PENDING:
-        pk = _insert_both(draft, event)
-    else:
-        pk = _insert_step_by_step(draft, event, actor)
+    if isinstance(event, Delivery):
+        recorded = _record_at_once(facts, event)
+        if recorded is not None:
+            return recorded
+    draft = draft_of(facts, _look_up(facts.client_id))
+    pk = _insert_step_by_step(draft, event, actor)
     if pk is None:
         return _recorded_before(draft, event)
     return _recorded(pk, draft, is_new=True)
 
 
-def _terms_while_open(external_id: str) -> Terms:
-    """The client's terms, by the same look-up that sees whether the intake is paused."""
+class _Seen(NamedTuple):
+    """A client's terms, and the version of its row that they stand in."""
+
+    terms: Terms
+    version: str
+
+
+# What this process saw of each client. Never trusted: the statement that uses it compares the version, so an entry
+# that is out of date costs a look-up and nothing else.
+_seen: dict[str, _Seen] = {}
+_MOST_SEEN = 10_000
+
+
+def _record_at_once(facts: PaymentFacts, delivery: Delivery) -> Recorded | None:
+    """The usual case in one statement; None, with nothing written, if it is not the usual case."""
+    seen = _seen.get(facts.client_id)
+    if seen is None:
+        return None
+    # What is too small under terms out of date may do under the present ones.
+    with suppress(AmountTooSmallError):
+        draft = draft_of(facts, seen.terms)
+        if draft.status == AccumulationStatus.PENDING:
+            pk = _insert_both(draft, delivery, seen.version)
+            return None if pk is None else _recorded(pk, draft, is_new=True)
+    return None
+
+
+def _look_up(external_id: str) -> Terms:
+    """The client's terms as they are now, if nothing is paused."""
     with connection.cursor() as cursor:
-        cursor.execute(_FIND_CLIENT, [Switch.INTAKE.value, external_id])
+        cursor.execute(_FIND_CLIENT, [external_id])
         row = cursor.fetchone()
-    if row is None or row[-1]:
-        refuse_if_paused(Switch.INTAKE)
+    refuse_if_paused(Switch.INTAKE)
     if row is None:
         raise UnknownClientError(f"No client has the id {external_id}. The delivery is kept and can be replayed.")
-    return Terms._make(row[:-1])
+    version, *terms = row
+    if len(_seen) >= _MOST_SEEN:
+        _seen.clear()
+    seen = _seen[external_id] = _Seen(Terms._make(terms), version)
+    return seen.terms
 
 
-def _insert_both(draft: Draft, delivery: Delivery) -> int | None:
-    """One statement for both rows; the accumulation's id, or None if the payment was recorded before."""
+def _insert_both(draft: Draft, delivery: Delivery, version: str) -> int | None:
+    """One statement for both rows; the accumulation's id.
+
+    None, and nothing inserted, if the payment was recorded before, the client has changed, or the intake is paused.
+    """
+    guard = (draft.client_id, version, Switch.INTAKE.value)
     told = (delivery.source, delivery.event_id, json.dumps(delivery.headers), delivery.body)
     with connection.cursor() as cursor:
-        cursor.execute(_INSERT_BOTH, (*draft, *told, Verdict.VALID.value, Outcome.RECORDED.value))
+        cursor.execute(_INSERT_BOTH, (*draft, *guard, *told, Verdict.VALID.value, Outcome.RECORDED.value))
         return _first(cursor.fetchone())
 
 
 def _insert_step_by_step(draft: Draft, event: Delivery | InboundEvent | None, actor: Actor) -> int | None:
-    """The same for a payment that is held at birth, was delivered before, or came without a delivery."""
+    """The same in a transaction of several statements: for every case but the usual one."""
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute(_INSERT_ACCUMULATION, draft)
@@ -168,23 +206,30 @@ def _first(row: tuple[int, ...] | None) -> int | None:
     return None if row is None else row[0]
 
 
+# The transaction that wrote the row, and where it lies: both change with every change of the row.
+_VERSION = "xmin::text || ctid::text"
+
 _FIND_CLIENT = f"""
-    SELECT id, strategy, wallet_address, payout_currency, payout_network, fee_percent,
-           EXISTS (SELECT FROM {Pause._meta.db_table}
-                   WHERE switch = %s AND resumed_at IS NULL AND (expires_at IS NULL OR expires_at > now()))
+    SELECT {_VERSION}, {", ".join("id" if name == "client_id" else name for name in Terms._fields)}
     FROM {Client._meta.db_table}
     WHERE external_id = %s
-"""  # noqa: S608 (only table names of ours)
-
-_INSERT_ACCUMULATION = f"""
-    INSERT INTO {Accumulation._meta.db_table} ({", ".join(Draft._fields)})
-    VALUES ({", ".join(["%s"] * len(Draft._fields))})
-    ON CONFLICT (source, payment_id) DO NOTHING
-    RETURNING id
 """  # noqa: S608 (only names of ours)
 
+_PLACES = ", ".join(["%s"] * len(Draft._fields))
+_INTO_ACCUMULATIONS = f"INSERT INTO {Accumulation._meta.db_table} ({', '.join(Draft._fields)})"
+_UNLESS_RECORDED = "ON CONFLICT (source, payment_id) DO NOTHING RETURNING id"
+
+_INSERT_ACCUMULATION = f"{_INTO_ACCUMULATIONS} VALUES ({_PLACES}) {_UNLESS_RECORDED}"
+
 _INSERT_BOTH = f"""
-    WITH accumulation AS ({_INSERT_ACCUMULATION})
+    WITH accumulation AS (
+        {_INTO_ACCUMULATIONS}
+        SELECT {_PLACES} FROM {Client._meta.db_table}
+        WHERE id = %s AND {_VERSION} = %s
+          AND NOT EXISTS (SELECT FROM {Pause._meta.db_table}
+                          WHERE switch = %s AND resumed_at IS NULL AND (expires_at IS NULL OR expires_at > now()))
+        {_UNLESS_RECORDED}
+    )
     INSERT INTO {InboundEvent._meta.db_table}
            (source, event_id, headers, body, verdict, outcome, error, attempts, accumulation_id)
     SELECT %s, %s, %s::jsonb, %s, %s, %s, '', 1, id FROM accumulation

@@ -48,11 +48,45 @@ def test_it_records_a_payment_with_its_delivery() -> None:
     assert "webhook-signature" not in event.headers
 
 
-def test_it_takes_two_statements_for_a_new_payment(django_assert_num_queries: Any) -> None:
+def test_it_takes_one_statement_for_a_payment_of_a_client_seen_before(django_assert_num_queries: Any) -> None:
     client()
+    send(payment())
 
-    with django_assert_num_queries(2):
-        assert send(payment()).status_code == 201
+    with django_assert_num_queries(1):
+        answer = send(payment(payment_id="payment-2"), event_id="event-2")
+
+    assert answer.status_code == 201
+    row = Accumulation.objects.get(payment_id="payment-2")
+    assert answer.json()["id"] == row.pk
+    event = InboundEvent.objects.get(event_id="event-2")
+    assert (event.outcome, event.verdict, event.accumulation, event.attempts) == ("recorded", "valid", row, 1)
+    assert event.headers["webhook-id"] == "event-2"
+
+
+def test_it_sees_at_once_that_a_client_has_changed() -> None:
+    of = client()
+    send(payment())
+
+    of.fee_percent, of.wallet_address = Decimal(10), "0x00000000000000000000000000000000000000C2"
+    of.save()
+    answer = send(payment(payment_id="payment-2"))
+
+    assert (answer.status_code, answer.json()["fee_usd"]) == (201, "2.55000000")
+    assert Accumulation.objects.get(payment_id="payment-2").wallet_address == of.wallet_address
+    of.fee_percent = None
+    of.save()
+    assert send(payment(payment_id="payment-3")).json()["fee_usd"] == "0.76500000"
+
+
+def test_it_does_not_refuse_under_a_fee_that_is_no_longer_in_force() -> None:
+    of = client(fee_percent=Decimal("99.99"))
+    send(payment())
+    of.fee_percent = Decimal(1)
+    of.save()
+
+    answer = send(payment(payment_id="payment-2", amount_usd="0.00000001", outcome_amount="1"))
+
+    assert (answer.status_code, answer.json()["pending_usd_amount"]) == (201, "0.00000001")
 
 
 def test_it_takes_the_clients_own_fee_where_there_is_one() -> None:
@@ -166,14 +200,17 @@ def test_it_refuses_a_malformed_field(changes: dict[str, Any]) -> None:
     assert not Accumulation.objects.exists()
 
 
-def test_it_answers_503_while_the_intake_is_paused() -> None:
+@pytest.mark.parametrize("seen_before", [False, True])
+def test_it_answers_503_while_the_intake_is_paused(seen_before: bool) -> None:
     client()
+    if seen_before:
+        send(payment(payment_id="payment-0"))
     pause = Pause.objects.create(switch=Switch.INTAKE, reason="moving house", actor="admin:ann")
 
     answer = send(payment())
 
     assert (answer.status_code, answer.json()["code"], answer["Retry-After"]) == (503, "intake_paused", "30")
-    assert not InboundEvent.objects.exists()
+    assert InboundEvent.objects.count() == Accumulation.objects.count() == int(seen_before)
     pause.resumed_at = datetime.now(UTC)
     pause.save()
     assert send(payment()).status_code == 201

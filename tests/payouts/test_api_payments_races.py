@@ -32,15 +32,19 @@ def _at_once(contents: list[Any]) -> list[Any]:
         return [one.result() for one in started]
 
 
-def test_f2_sixteen_deliveries_at_once_make_one_accumulation() -> None:
+@pytest.mark.parametrize("is_client_seen_before", [False, True])
+def test_f2_sixteen_deliveries_at_once_make_one_accumulation(is_client_seen_before: bool) -> None:
     client()
+    if is_client_seen_before:
+        send(payment(payment_id="payment-0"), event_id="earlier")
 
     answers = _at_once([payment()] * DELIVERIES)
 
     assert sorted(answer.status_code for answer in answers) == [200] * (DELIVERIES - 1) + [201]
-    assert {answer.json()["id"] for answer in answers} == {Accumulation.objects.get().pk}
-    assert InboundEvent.objects.filter(outcome=Outcome.RECORDED).count() == 1
-    assert InboundEvent.objects.filter(outcome=Outcome.REPLAYED).count() == DELIVERIES - 1
+    assert {answer.json()["id"] for answer in answers} == {Accumulation.objects.get(payment_id="payment-1").pk}
+    events = InboundEvent.objects.exclude(event_id="earlier")
+    assert events.filter(outcome=Outcome.RECORDED).count() == 1
+    assert events.filter(outcome=Outcome.REPLAYED).count() == DELIVERIES - 1
 
 
 def test_f2_of_different_contents_at_once_one_stands() -> None:
