@@ -27,6 +27,11 @@ def mask(secret: str) -> None:
         _masked.add(secret)
 
 
+def holds_secret(text: str) -> bool:
+    """Whether a known secret is in `text`."""
+    return any(secret in text for secret in _masked)
+
+
 def redact(text: str) -> str:
     """`text` without known secrets, and without the values of keys whose names say that they are secret."""
     # Longest first: a secret that contains another must not leave its tail behind.

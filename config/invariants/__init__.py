@@ -1,0 +1,57 @@
+"""What must always hold, asked of the database and the chain; each promise as a question whose answer is its breaches.
+
+Asked here: I1 to I8, I10 to I18 and I20, each as far as rows and blocks can tell. Not asked, and why:
+
+- I9 (the ledger's journals sum to zero): there is no ledger yet. What it would hold is asked of its sources: I2, I3, I10.
+- I11 for clients, policies, pauses and breakers: they have no status; their rows are their history.
+- I12, the outbox: nobody outside is notified yet. Inside, whoever was told has acted in the same transaction, and that
+  is asked.
+- I13 and I19 (a repeat changes nothing) and I21 (a restart at any point leads to the same end): they compare two runs,
+  and one database is the end of one. The tests of the intake, the crash matrix and the simulator ask them.
+- I17 for logs, task arguments and error pages: they are not in the database. Their own tests ask it.
+- I20 in full, for ether: deposits to the host wallet are not booked one by one, so only the outgoing side can be
+  compared: every nonce used on chain is a payment of ours, whose bytes are stored. For USDT nothing goes out, so the
+  balance is at least what was credited.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from config.invariants.books import BOOKS
+from config.invariants.chain import BYTES, CHAIN
+from config.invariants.control import control
+from config.invariants.history import HISTORY
+from config.invariants.kinds import Breach, Invariant
+from config.invariants.payments import PAYMENTS
+from config.invariants.secrecy import SECRECY
+
+INVARIANTS: tuple[Invariant, ...] = (*BOOKS, *PAYMENTS, *control(), *HISTORY, *BYTES, *SECRECY, *CHAIN)
+
+__all__ = ("INVARIANTS", "Breach", "Finding", "Invariant", "examine")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One invariant, asked; no breaches: it holds."""
+
+    invariant: Invariant
+    breaches: list[Breach]
+
+    def __str__(self) -> str:
+        name = f"{self.invariant.id} {self.invariant.promise}"
+        return name if not self.breaches else f"{name}: {self.breaches[0].row}: {self.breaches[0].sentence}"
+
+
+def examine(*, with_chain: bool = True) -> list[Finding]:
+    """Ask every invariant, in the order of its kind; a breach does not keep the others from being asked.
+
+    Raises:
+        ProviderError: the node did not answer, so that nothing is known of the chain.
+        DatabaseError: nothing is known at all.
+    """
+    return [
+        Finding(invariant=invariant, breaches=invariant.look())
+        for invariant in INVARIANTS
+        if with_chain or not invariant.asks_chain
+    ]
