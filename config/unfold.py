@@ -84,6 +84,7 @@ UNFOLD: dict[str, Any] = {
                 _item("Exchange orders", "currency_exchange", "hostpay.exchangeorder"),
                 _item("Transactions", "receipt_long", "hostpay.transaction"),
                 _item("Received", "call_received", "hostpay.receipt"),
+                _item("Refunds", "assignment_return", "hostpay.refund"),
                 _item("Wallets", "account_balance_wallet", "hostpay.wallet"),
                 _item("Nonces", "format_list_numbered", "hostpay.nonceslot"),
             ),
@@ -96,6 +97,9 @@ UNFOLD: dict[str, Any] = {
             _group(
                 "System",
                 _item("Pauses", "pause_circle", "hostpay.pause"),
+                _item("Breaker", "electrical_services", "hostpay.breaker"),
+                _item("Approvals", "how_to_reg", "hostpay.approval"),
+                _item("Outside services", "monitor_heart", "hostpay.servicehealth"),
                 _item("Heartbeats", "ecg_heart", "hostpay.heartbeat"),
                 _item("Schedule", "schedule", "django_celery_beat.periodictask"),
                 _item("Users", "person", "auth.user"),

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from batches.models import BatchConversion, BatchStatus
 from config.lib.adminkit.links import list_of, page_of
-from hostpay.models import HostPayment
+from hostpay.models import Approval, Breaker, HostPayment, Wallet
 from payouts.models import Accumulation, InboundEvent, Outcome
 
 # A wait this long is no longer the provider's usual slowness.
@@ -46,12 +46,45 @@ class Attention:
 
 
 def attention() -> Attention:
-    """Everything that waits for a person, in four queries."""
-    kinds = (_payments(), _held(), _events(), _failed_batches())
+    """Everything that waits for a person, in a handful of queries."""
+    kinds = (_control(), _payments(), _held(), _events(), _failed_batches())
     items = [item for kind, _ in kinds for item in kind]
     more = [link for kind, link in kinds if len(kind) >= _MOST_OF_A_KIND]
     order = {"bad": 0, "wait": 1}
     return Attention(items=sorted(items, key=lambda item: (order.get(item.tone, 2), item.since)), more=more)
+
+
+def _control() -> tuple[list[Item], tuple[str, str]]:
+    """What stands still as a whole until somebody acts, and what waits for a second person."""
+    breakers = Breaker.objects.filter(closed_at__isnull=True)
+    halted = Wallet.objects.exclude(halted_reason="")
+    proposed = Approval.objects.filter(decision="", expires_at__gt=timezone.now()).select_related("payment")
+    items = [
+        Item(kind="breaker open", tone="bad", sentence=str(each), url=page_of(each), since=each.opened_at)
+        for each in breakers
+    ]
+    items += [
+        Item(
+            kind="wallet halted",
+            tone="bad",
+            sentence=each.halted_reason,
+            url=page_of(each),
+            since=each.halted_at or each.created_at,
+        )
+        for each in halted
+    ]
+    items += [
+        Item(
+            kind="approval",
+            tone="wait",
+            sentence=f"{each}: {each.reason}",
+            url=page_of(each),
+            since=each.proposed_at,
+            worth_usd=each.payment.expected_usd,
+        )
+        for each in proposed[:_MOST_OF_A_KIND]
+    ]
+    return items, ("approvals", list_of(Approval))
 
 
 def _payments() -> tuple[list[Item], tuple[str, str]]:

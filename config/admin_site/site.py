@@ -9,10 +9,8 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
-from django.utils import timezone
 
 from config.lib.adminkit.operations import OPERATE
-from hostpay.models import Pause
 from hostpay.services.tokens import use_token_once
 
 # unfold ships no types: to the type checker its site is Django's, which it inherits.
@@ -40,9 +38,11 @@ class SluiceAdminSite(AdminSite):
         return [*mine, *super().get_urls()]
 
     def each_context(self, request: Any) -> dict[str, Any]:
+        from hostpay.admin.stops import stops  # noqa: PLC0415
+
         context = super().each_context(request)
         if self.has_permission(request):
-            context["pauses"] = list(Pause.objects.in_force(timezone.now()).order_by("paused_at"))
+            context["stops"] = stops()
         return context
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:

@@ -1,3 +1,3 @@
-from hostpay.admin import history, operations, orders, payments, switches, transactions, wallets
+from hostpay.admin import control, history, operations, orders, payments, switches, transactions, wallets
 
-__all__ = ("history", "operations", "orders", "payments", "switches", "transactions", "wallets")
+__all__ = ("control", "history", "operations", "orders", "payments", "switches", "transactions", "wallets")

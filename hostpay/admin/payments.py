@@ -118,6 +118,8 @@ class HostPaymentAdmin(ObjectAdmin[HostPayment]):
                     ("Valued at", cells.eth_exact(obj.priced_units) if obj.priced_units is not None else ""),
                     ("Proceeds go to", cells.short(obj.payout_address)),
                     ("Wallet", cells.short(obj.wallet.address)),
+                    ("Sent back", cells.eth_exact(obj.refunded_units) if obj.refunded_units is not None else ""),
+                    ("Asked of the signer", obj.get_signer_task_display()),
                     ("Failed because", obj.failure_reason),
                 ),
                 work_facts(obj),

@@ -23,7 +23,7 @@ _BAD = (TransactionStatus.DROPPED, TransactionStatus.REVERTED)
 class TransactionAdmin(ObjectAdmin[Transaction]):
     explanation = "Signed once, stored, then sent as stored. Whichever variant of a nonce is mined settles it."
     list_display = ("hash", "state", "nonce", "for_payment", "value", "fee", "block", "sent", "age")
-    list_filter = ("status",)
+    list_filter = ("status", "kind")
     list_select_related = ("slot__payment",)
     search_fields = ("=tx_hash", "=to_address")
     search_help_text = "a transaction hash, or the address it pays"
@@ -72,6 +72,7 @@ class TransactionAdmin(ObjectAdmin[Transaction]):
                 facts(
                     "Transaction",
                     ("Payment", linked(obj.slot.payment)),
+                    ("Kind", obj.get_kind_display()),
                     ("To", cells.short(obj.to_address)),
                     ("Value", cells.eth_exact(obj.value_units)),
                     ("Nonce", str(obj.slot.nonce)),

@@ -29,6 +29,7 @@ class WalletAdmin(ObjectAdmin[Wallet]):
         return Page(
             headline=format_html("Wallet {}", cells.short(obj.address)),
             subline=f"on chain {obj.chain_id}",
+            alarm=obj.halted_reason,
             sections=(
                 facts(
                     "In our books",
