@@ -74,6 +74,10 @@ if LIVE:
 CHANGENOW_API_URL = _read.url(
     "CHANGENOW_API_URL", default="https://api.changenow.io" if LIVE else "http://127.0.0.1:8081", public=LIVE
 )
+# Fixed: the exchange promises the proceeds for some minutes, for a fee. Floating: it pays what the market gives.
+CHANGENOW_FLOW = _read.word("CHANGENOW_FLOW", default="standard", choices=("standard", "fixed-rate"))
+# Whether the provider has enabled its «special partner fields» for the account, in which it returns our own order ids.
+CHANGENOW_PARTNER_FIELDS = _read.flag("CHANGENOW_PARTNER_FIELDS", default=not LIVE)
 ETH_RPC_URLS = _read.urls("ETH_RPC_URLS", default=_sandbox(["http://127.0.0.1:8545"]), public=LIVE)
 ETH_CHAIN_ID = _read.whole("ETH_CHAIN_ID", default=1 if LIVE else 31337, minimum=1, maximum=2**63)
 ETH_CONFIRMATIONS = _read.whole("ETH_CONFIRMATIONS", default=12 if LIVE else 2, minimum=1, maximum=10_000)
@@ -100,6 +104,11 @@ MAX_PAYMENT_USD = _read.decimal(
 )
 # The gas price above which a payment waits for calmer times: 200 gwei.
 MAX_FEE_PER_GAS_WEI = _read.whole("MAX_FEE_PER_GAS_WEI", default=200 * 10**9, minimum=10**6, maximum=10**14)
+# What all its gas may cost at most, in hundredths of a percent of the value a payment sends; above it, it waits too.
+MAX_FEE_TO_VALUE_BPS = _read.whole("MAX_FEE_TO_VALUE_BPS", default=1000, minimum=1, maximum=10_000)
+# A transaction that no block took for so long is signed again with higher fees, at most so often.
+REPLACE_AFTER_S = _read.whole("REPLACE_AFTER_S", default=1800, minimum=0, maximum=86_400)
+MAX_REPLACEMENTS = _read.whole("MAX_REPLACEMENTS", default=5, minimum=0, maximum=50)
 # How far the value of the ETH that leaves may be from the members' USD, in hundredths of a percent.
 VALUE_BAND_BPS = _read.whole("VALUE_BAND_BPS", default=1000, minimum=1, maximum=10_000)
 

@@ -18,8 +18,18 @@ from django.utils import timezone
 from config.lib.audit import Actor
 from config.lib.errors import OutcomeUnknownError, PermanentError, TransientError
 from config.lib.lifecycle import StaleRowError
-from hostpay.models import ON_THE_WIRE, TERMINAL, HostPayment, PaymentStatus
-from hostpay.services import broadcasting, confirming, delivering, ordering, signing, watching
+from hostpay.models import ON_THE_WIRE, TERMINAL, HostPayment, PaymentStatus, SignerTask
+from hostpay.services import (
+    broadcasting,
+    cancelling,
+    confirming,
+    delivering,
+    ordering,
+    rechecking,
+    replacing,
+    signing,
+    watching,
+)
 from hostpay.services.steps import Failed, Poll, Proceed, Review, Said, lease_length, write_down
 
 logger = logging.getLogger(__name__)
@@ -29,14 +39,25 @@ _MOST_STEPS_AT_ONCE = 20
 
 Step = Callable[..., Said]
 
+
+def follow_exchange(*, payment: HostPayment, actor: Actor) -> Said:
+    """The exchange is watched only while our own transaction is still where it was final."""
+    return rechecking.check_still_final(payment=payment, actor=actor) or watching.watch_exchange(
+        payment=payment, actor=actor
+    )
+
+
 _STEPS: dict[str, Step] = {
     PaymentStatus.REQUESTED: ordering.order,
     PaymentStatus.SIGNED: broadcasting.broadcast,
     PaymentStatus.BROADCAST: confirming.look_for_block,
     PaymentStatus.MINED: confirming.await_finality,
-    PaymentStatus.FINAL: watching.watch_exchange,
+    PaymentStatus.FINAL: follow_exchange,
     **dict.fromkeys(TERMINAL, delivering.deliver),
 }
+
+# What the signer does for a payment that it has signed before.
+_SIGNER_STEPS: dict[str, Step] = {SignerTask.REPLACE: replacing.replace, SignerTask.CANCEL: cancelling.cancel}
 
 
 class Handover(Enum):
@@ -53,7 +74,7 @@ def advance(*, payment_id: UUID, actor: Actor) -> Handover:
         payment = _look(payment_id)
         if payment is None:
             return Handover.NOBODY
-        if payment.status == PaymentStatus.ORDERED:
+        if _is_for_signer(payment):
             return Handover.SIGNER
         if not isinstance(_take_step(payment, _STEPS[payment.status], actor), Proceed):
             return Handover.NOBODY
@@ -62,12 +83,16 @@ def advance(*, payment_id: UUID, actor: Actor) -> Handover:
 
 
 def sign(*, payment_id: UUID, actor: Actor) -> Handover:
-    """Sign one due payment that is ordered. Only the signer's process has the key for it."""
+    """Sign one due payment: the first time, or again as was asked. Only the signer's process has the key for it."""
     payment = _look(payment_id)
-    if payment is None or payment.status != PaymentStatus.ORDERED:
+    if payment is None or not _is_for_signer(payment):
         return Handover.NOBODY
-    said = _take_step(payment, signing.sign, actor)
+    said = _take_step(payment, _SIGNER_STEPS.get(payment.signer_task, signing.sign), actor)
     return Handover.WORKER if isinstance(said, Proceed) else Handover.NOBODY
+
+
+def _is_for_signer(payment: HostPayment) -> bool:
+    return payment.status == PaymentStatus.ORDERED or bool(payment.signer_task)
 
 
 def _look(payment_id: UUID) -> HostPayment | None:

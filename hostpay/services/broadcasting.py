@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import timedelta
+
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
 from django.utils import timezone
 
 from config.lib.audit import Actor
 from hostpay import gateways
-from hostpay.models import HostPayment, PaymentStatus, Transaction, TransactionStatus
+from hostpay.models import HostPayment, PaymentStatus, Transaction, TransactionKind
 from hostpay.providers.ethereum import BroadcastOutcome
-from hostpay.services.steps import Poll, Review, Said, Wait
+from hostpay.services.replacing import ask_if_stuck
+from hostpay.services.sending import IT_IS_OUT, NOT_YET, send, somebody_elses
+from hostpay.services.steps import Poll, Proceed, Review, Said, Wait
+from hostpay.services.variants import find_mined, mark_sent, variants_of
 
-# The node has the bytes, or has had them: from here on only the chain knows.
-_IT_IS_OUT = (BroadcastOutcome.ACCEPTED, BroadcastOutcome.ALREADY_KNOWN)
+# Bytes that never left are not sent so shortly before the provider's own limit for the deposit.
+_TIME_TO_BE_MINED = timedelta(minutes=1)
 
 
 def broadcast(*, payment: HostPayment, actor: Actor) -> Said:
@@ -24,37 +29,56 @@ def broadcast(*, payment: HostPayment, actor: Actor) -> Said:
         OutcomeUnknownError: the node's answer does not tell; the same bytes are sent again later.
         TransientError: the node could not be reached.
     """
-    variant = signed_variant(payment)
-    outcome, words = send(variant)
-    if outcome in _IT_IS_OUT:
-        _is_out(payment, variant, actor, f"the node answered {outcome}")
+    variants = variants_of(payment)
+    newest = variants[0]
+    if any(variant.broadcasts for variant in variants):
+        found = _on_its_way(variants)
+        if found is not None:
+            _is_out(payment, found, actor, "the chain knows it already")
+            return Proceed()
+    elif newest.kind != TransactionKind.CANCEL and _is_too_late(payment):
+        return Review(
+            reason=f"the time for the deposit ran out before {newest.tx_hash} was sent; propose to cancel the payment",
+            after_s=settings.CHAIN_POLL_EVERY_S,
+        )
+    outcome, words = send(newest)
+    if outcome in IT_IS_OUT:
+        _is_out(payment, newest, actor, f"the node answered {outcome}")
         return Poll(after_s=settings.CHAIN_POLL_EVERY_S)
     if outcome is BroadcastOutcome.NONCE_TOO_LOW:
-        return _nonce_is_used(payment, variant, actor)
-    if outcome in {BroadcastOutcome.INSUFFICIENT_FUNDS, BroadcastOutcome.UNDERPRICED}:
-        return Wait(reason=f"the node does not take it yet: {words}", after_s=settings.CHAIN_POLL_EVERY_S)
-    return Review(reason=f"the node refuses {variant.tx_hash}: {words}", after_s=settings.CHAIN_POLL_EVERY_S)
+        return _nonce_is_used(payment, variants, actor)
+    if outcome in NOT_YET:
+        # Fees may have risen for good: what waits too long is signed again.
+        return ask_if_stuck(payment=payment, variants=variants, actor=actor) or Wait(
+            reason=f"the node does not take it yet: {words}", after_s=settings.CHAIN_POLL_EVERY_S
+        )
+    return Review(reason=f"the node refuses {newest.tx_hash}: {words}", after_s=settings.CHAIN_POLL_EVERY_S)
 
 
-def signed_variant(payment: HostPayment) -> Transaction:
-    """The latest transaction of the payment's nonce slot, which exists from `signed` on."""
-    return Transaction.objects.select_related("slot").filter(slot__payment=payment).latest("pk")
+def _on_its_way(variants: Sequence[Transaction]) -> Transaction | None:
+    """The variant that is in a block, or the newest if it waits in the node's pool."""
+    mined = find_mined(variants)
+    if mined is not None:
+        return mined[0]
+    return None if gateways.node().transaction(variants[0].tx_hash) is None else variants[0]
 
 
-def send(variant: Transaction) -> tuple[BroadcastOutcome, str]:
-    """Hand the stored bytes to the node once, and count it; says what the node made of them, and its words."""
-    result = gateways.node().send_raw(bytes(variant.raw))
-    Transaction.objects.filter(pk=variant.pk).update(broadcasts=F("broadcasts") + 1, broadcast_at=timezone.now())
-    return result.outcome, result.detail
+def _is_too_late(payment: HostPayment) -> bool:
+    current = payment.orders.filter(is_current=True).first()
+    if current is None or current.valid_until is None:
+        return False
+    return timezone.now() + _TIME_TO_BE_MINED > current.valid_until
 
 
-def _nonce_is_used(payment: HostPayment, variant: Transaction, actor: Actor) -> Said:
+def _nonce_is_used(payment: HostPayment, variants: Sequence[Transaction], actor: Actor) -> Said:
     """Either our own bytes were mined while nobody looked, or somebody else used the key."""
-    if gateways.node().receipt(variant.tx_hash) is not None:
-        _is_out(payment, variant, actor, "mined already when it was sent again")
-        return Poll(after_s=0)
-    return Review(
-        reason=f"nonce {variant.slot.nonce} is used on chain, and not by our {variant.tx_hash}: the key was used elsewhere",
+    mined = find_mined(variants)
+    if mined is not None:
+        _is_out(payment, mined[0], actor, "mined already when it was sent again")
+        return Proceed()
+    foreign = somebody_elses(payment, variants, actor)
+    return foreign or Wait(
+        reason=f"the node says that nonce {variants[0].slot.nonce} is used, and shows by no block that it is",
         after_s=settings.CHAIN_POLL_EVERY_S,
     )
 
@@ -62,6 +86,5 @@ def _nonce_is_used(payment: HostPayment, variant: Transaction, actor: Actor) -> 
 def _is_out(payment: HostPayment, variant: Transaction, actor: Actor, reason: str) -> None:
     with transaction.atomic():
         payment.locked()
-        if variant.status == TransactionStatus.SIGNED:
-            variant.move(TransactionStatus.BROADCAST, actor=actor, reason=reason)
+        mark_sent(variant, actor=actor, reason=reason)
         payment.move(PaymentStatus.BROADCAST, actor=actor, reason=f"{variant.tx_hash}: {reason}")

@@ -1,4 +1,8 @@
-"""broadcast → mined → final: what the chain says, and again until it cannot change its mind."""
+"""broadcast → mined → final: what the chain says, and again until it cannot change its mind.
+
+Every variant of the payment is watched; whichever is in a block decides. A missing answer is no answer: that a block is
+gone is believed only where another stands in its place.
+"""
 
 from __future__ import annotations
 
@@ -10,39 +14,59 @@ from django.utils import timezone
 
 from config.lib.audit import Actor
 from hostpay import gateways
-from hostpay.models import HostPayment, PaymentStatus, Transaction, TransactionStatus
+from hostpay.models import (
+    HostPayment,
+    OrderStatus,
+    PaymentStatus,
+    Transaction,
+    TransactionKind,
+    TransactionStatus,
+)
 from hostpay.providers.ethereum import BroadcastOutcome, Receipt
-from hostpay.services.broadcasting import send, signed_variant
+from hostpay.services.cancelling import note_if_too_late
+from hostpay.services.replacing import ask_if_stuck
+from hostpay.services.sending import IT_IS_OUT, NOT_YET, send, somebody_elses
 from hostpay.services.steps import Poll, Proceed, Review, Said, Wait
+from hostpay.services.variants import (
+    block_is_gone,
+    drop_others,
+    find_mined,
+    mark_in_block,
+    mark_sent,
+    take_out_of_block,
+    variants_of,
+)
 
 # Blocks come every 12 s; who waits this long waits for something.
 _SLOW_AFTER = timedelta(minutes=10)
 
 
 def look_for_block(*, payment: HostPayment, actor: Actor) -> Said:
-    """Find the payment's transaction in a block; send its bytes again if the node has lost them.
+    """Find one of the payment's variants in a block; send the newest again if the node has lost it.
 
     Raises:
         ProviderError: the node did not answer.
     """
-    variant = signed_variant(payment)
-    receipt = gateways.node().receipt(variant.tx_hash)
-    if receipt is None:
-        return _not_mined(payment, variant)
+    variants = variants_of(payment)
+    found = find_mined(variants)
+    _correct_blocks(payment, variants, found, actor)
+    if found is None:
+        return _not_mined(payment, variants, actor)
+    variant, receipt = found
+    if variant.kind == TransactionKind.CANCEL:
+        return _cancelled(payment, variants, variant, receipt, actor)
     if not receipt.ok:
-        return _reverted(payment, variant, receipt, actor)
+        return _reverted(payment, variants, variant, receipt, actor)
     with transaction.atomic():
         payment.locked()
-        variant.move(
-            TransactionStatus.MINED,
+        mark_in_block(variant, TransactionStatus.MINED, receipt, actor=actor, reason=f"in block {receipt.block_number}")
+        payment.move(
+            PaymentStatus.MINED,
             actor=actor,
-            reason=f"in block {receipt.block_number}",
-            block_number=receipt.block_number,
-            block_hash=receipt.block_hash,
-            gas_used=receipt.gas_used,
-            effective_gas_price_wei=receipt.effective_gas_price_wei,
+            reason=f"{variant.tx_hash} in block {receipt.block_number}",
+            signer_task="",
         )
-        payment.move(PaymentStatus.MINED, actor=actor, reason=f"{variant.tx_hash} in block {receipt.block_number}")
+        note_if_too_late(payment, variants, actor=actor)
     return Poll(after_s=settings.CHAIN_POLL_EVERY_S)
 
 
@@ -52,9 +76,12 @@ def await_finality(*, payment: HostPayment, actor: Actor) -> Said:
     Raises:
         ProviderError: the node did not answer.
     """
-    variant = signed_variant(payment)
+    variants = variants_of(payment)
+    variant = next(each for each in variants if each.status == TransactionStatus.MINED)
     receipt = gateways.node().receipt(variant.tx_hash)
     if receipt is None or receipt.block_hash != variant.block_hash:
+        if receipt is None and not block_is_gone(variant):
+            return Poll(after_s=settings.CHAIN_POLL_EVERY_S)
         _reorganised(payment, variant, receipt, actor)
         return Proceed()
     if not is_final(receipt):
@@ -63,6 +90,7 @@ def await_finality(*, payment: HostPayment, actor: Actor) -> Said:
         payment.locked()
         reason = f"{settings.ETH_CONFIRMATIONS} confirmations of block {receipt.block_number}"
         variant.move(TransactionStatus.FINAL, actor=actor, reason=reason)
+        drop_others(variants, variant, actor=actor, reason=f"{variant.tx_hash} is final on its nonce")
         payment.move(PaymentStatus.FINAL, actor=actor, reason=reason)
     return Proceed()
 
@@ -79,68 +107,139 @@ def is_final(receipt: Receipt) -> bool:
     return node.block(receipt.block_number).hash == receipt.block_hash
 
 
-def _not_mined(payment: HostPayment, variant: Transaction) -> Said:
-    node = gateways.node()
-    if node.transaction(variant.tx_hash) is None:
-        outcome, words = send(variant)
-        if outcome is BroadcastOutcome.NONCE_TOO_LOW and node.receipt(variant.tx_hash) is None:
+def _not_mined(payment: HostPayment, variants: list[Transaction], actor: Actor) -> Said:
+    newest = variants[0]
+    words = ""
+    if newest.status == TransactionStatus.SIGNED or gateways.node().transaction(newest.tx_hash) is None:
+        outcome, words = send(newest)
+        if outcome in IT_IS_OUT:
+            mark_sent(newest, actor=actor, reason=f"the node answered {outcome}")
+            words = ""
+        elif outcome is BroadcastOutcome.NONCE_TOO_LOW:
+            return _nonce_is_used(payment, variants, words, actor)
+        elif outcome not in NOT_YET:
             return Review(
-                reason=f"nonce {variant.slot.nonce} is used on chain, and not by our {variant.tx_hash}",
+                reason=f"the node does not have {newest.tx_hash}, and refuses it: {words}",
                 after_s=settings.CHAIN_POLL_EVERY_S,
             )
-        if outcome is BroadcastOutcome.REFUSED:
-            return Review(
-                reason=f"the node lost {variant.tx_hash} and refuses it now: {words}",
-                after_s=settings.CHAIN_POLL_EVERY_S,
-            )
-    if timezone.now() - payment.status_changed_at > _SLOW_AFTER:
+    stuck = ask_if_stuck(payment=payment, variants=variants, actor=actor)
+    if stuck is not None:
+        return stuck
+    if words:
+        return Wait(reason=f"the node does not take {newest.tx_hash} yet: {words}", after_s=settings.CHAIN_POLL_EVERY_S)
+    if timezone.now() - newest.created_at > _SLOW_AFTER:
         return Wait(
-            reason=f"{variant.tx_hash} is not mined since {payment.status_changed_at:%H:%M} UTC",
+            reason=f"{newest.tx_hash} is not mined since {newest.created_at:%Y-%m-%d %H:%M} UTC",
             after_s=settings.CHAIN_POLL_EVERY_S,
         )
     return Poll(after_s=settings.CHAIN_POLL_EVERY_S)
 
 
-def _reverted(payment: HostPayment, variant: Transaction, receipt: Receipt, actor: Actor) -> Said:
+def _nonce_is_used(payment: HostPayment, variants: list[Transaction], words: str, actor: Actor) -> Said:
+    foreign = somebody_elses(payment, variants, actor)
+    if foreign is None:
+        # Mined between two questions, or a node that contradicts itself: the next look tells.
+        return Wait(reason=f"the node says {words}, and shows no block", after_s=settings.CHAIN_POLL_EVERY_S)
+    node, slot = gateways.node(), variants[0].slot
+    last_final = max(node.block_number() - settings.ETH_CONFIRMATIONS + 1, 0)
+    if node.nonce(slot.wallet.address, last_final) <= slot.nonce:
+        return foreign
+    with transaction.atomic():
+        payment.locked()
+        drop_others(variants, None, actor=actor, reason=foreign.reason)
+        _fail(payment, f"{foreign.reason}, finally so; the value did not leave by us", actor)
+    return Review(reason=payment.review_reason)
+
+
+def _correct_blocks(
+    payment: HostPayment, variants: list[Transaction], found: tuple[Transaction, Receipt] | None, actor: Actor
+) -> None:
+    """A cancel waits for its confirmations as `mined` while its payment is `broadcast`: it, too, may lose its block."""
+    for variant in variants:
+        if variant.status != TransactionStatus.MINED:
+            continue
+        receipt = found[1] if found is not None and found[0] == variant else None
+        if receipt is not None and receipt.block_hash == variant.block_hash:
+            continue
+        if found is None and not block_is_gone(variant):
+            continue
+        with transaction.atomic():
+            payment.locked()
+            take_out_of_block(variant, actor=actor, reason=_lost_block(variant, receipt))
+
+
+def _cancelled(
+    payment: HostPayment, variants: list[Transaction], variant: Transaction, receipt: Receipt, actor: Actor
+) -> Said:
+    """The nonce is spent on nothing. Finally so, it frees the wallet, and the requester is told that nothing left."""
+    with transaction.atomic():
+        payment.locked()
+        if variant.status != TransactionStatus.MINED:
+            reason = f"in block {receipt.block_number}"
+            mark_in_block(variant, TransactionStatus.MINED, receipt, actor=actor, reason=reason)
+            payment.note(actor=actor, reason=f"the cancel {variant.tx_hash} is mined {reason}")
+    if not is_final(receipt):
+        return Poll(after_s=settings.CHAIN_POLL_EVERY_S)
+    reason = f"cancelled on chain by {variant.tx_hash}, final in block {receipt.block_number}; the value did not leave"
+    with transaction.atomic():
+        payment.locked()
+        variant.move(TransactionStatus.FINAL, actor=actor, reason=reason)
+        drop_others(variants, variant, actor=actor, reason=reason)
+        for order in payment.orders.filter(is_current=True, status=OrderStatus.OPEN):
+            order.move(OrderStatus.ABANDONED, actor=actor, reason=reason, is_current=False)
+        payment.move(
+            PaymentStatus.CANCELLED,
+            actor=actor,
+            reason=reason,
+            failure_reason=reason,
+            signer_task="",
+            review_reason="",
+            review_since=None,
+        )
+    return Proceed()
+
+
+def _reverted(
+    payment: HostPayment, variants: list[Transaction], variant: Transaction, receipt: Receipt, actor: Actor
+) -> Said:
     """The chain took the gas and kept the value here. Finally so, it frees the wallet, and a person decides."""
     if not is_final(receipt):
         return Poll(after_s=settings.CHAIN_POLL_EVERY_S)
     reason = f"{variant.tx_hash} reverted in block {receipt.block_number}; the value did not leave"
     with transaction.atomic():
         payment.locked()
-        variant.move(
-            TransactionStatus.REVERTED,
-            actor=actor,
-            reason=reason,
-            block_number=receipt.block_number,
-            block_hash=receipt.block_hash,
-            gas_used=receipt.gas_used,
-            effective_gas_price_wei=receipt.effective_gas_price_wei,
-        )
-        payment.move(
-            PaymentStatus.FAILED,
-            actor=actor,
-            reason=reason,
-            failure_reason=reason,
-            review_reason=reason,
-            review_since=timezone.now(),
-            next_action_at=None,
-        )
+        mark_in_block(variant, TransactionStatus.REVERTED, receipt, actor=actor, reason=reason)
+        drop_others(variants, variant, actor=actor, reason=reason)
+        _fail(payment, reason, actor)
     return Review(reason=reason)
 
 
+def _fail(payment: HostPayment, reason: str, actor: Actor) -> None:
+    """In review: ordering anew by itself could burn gas in a loop, so the requester hears of it from a person."""
+    payment.move(
+        PaymentStatus.FAILED,
+        actor=actor,
+        reason=reason,
+        failure_reason=reason,
+        signer_task="",
+        review_reason=reason,
+        review_since=timezone.now(),
+        waiting_reason="",
+        waiting_since=None,
+        unknown_reason="",
+        unknown_since=None,
+        next_action_at=None,
+    )
+
+
 def _reorganised(payment: HostPayment, variant: Transaction, receipt: Receipt | None, actor: Actor) -> None:
-    now_in = "in no block" if receipt is None else f"in block {receipt.block_number}"
-    reason = f"the chain was reorganised: block {variant.block_number} is gone, {variant.tx_hash} is {now_in}"
+    reason = _lost_block(variant, receipt)
     with transaction.atomic():
         payment.locked()
-        variant.move(
-            TransactionStatus.BROADCAST,
-            actor=actor,
-            reason=reason,
-            block_number=None,
-            block_hash="",
-            gas_used=None,
-            effective_gas_price_wei=None,
-        )
+        take_out_of_block(variant, actor=actor, reason=reason)
         payment.move(PaymentStatus.BROADCAST, actor=actor, reason=reason)
+
+
+def _lost_block(variant: Transaction, receipt: Receipt | None) -> str:
+    now_in = "in no block" if receipt is None else f"in block {receipt.block_number}"
+    return f"the chain was reorganised: block {variant.block_number} is gone, {variant.tx_hash} is {now_in}"

@@ -1,4 +1,4 @@
-"""ordered → signed: the one place where a signature comes into being, and the only process with the key runs it.
+"""ordered → signed: the first signature of a payment. Only the process with the key runs it.
 
 Everything that is signed is derived from rows here, never from a message. The wallet's row is locked from the choice
 of the nonce until nonce, raw bytes and hash are committed; only what was committed is ever sent.
@@ -24,28 +24,33 @@ from hostpay.models import (
     PaymentStatus,
     Switch,
     Transaction,
+    TransactionKind,
+    TransactionStatus,
     Wallet,
 )
-from hostpay.providers.ethereum import InsufficientFundsError, UnsignedTransfer
+from hostpay.providers.ethereum import FeeQuote, InsufficientFundsError, NodeAnswerError
+from hostpay.services.fees import Fees, market_fees, too_dear
+from hostpay.services.funding import why_not_fund
+from hostpay.services.halting import halt_wallet
 from hostpay.services.ordering import is_fundable, order_again
 from hostpay.services.pausing import is_paused
+from hostpay.services.sending import send
 from hostpay.services.steps import Proceed, Review, Said, Wait
+from hostpay.services.variants import sign_variant
+
+# What a transfer to an account takes, always. To a contract it depends on the contract's state when it is mined.
+_GAS_TO_AN_ACCOUNT = 21_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Chain:
-    """What the node said just before signing."""
+    """What the node said just before signing; `pool_nonce` counts what waits in its pool as well."""
 
     nonce: int
+    pool_nonce: int
     balance_wei: int
     gas_limit: int
-    max_fee_per_gas_wei: int
-    max_priority_fee_per_gas_wei: int
-
-    @property
-    def gas_cost_wei(self) -> int:
-        """At most."""
-        return self.gas_limit * self.max_fee_per_gas_wei
+    fees: Fees
 
 
 def sign(*, payment: HostPayment, actor: Actor) -> Said:
@@ -60,117 +65,165 @@ def sign(*, payment: HostPayment, actor: Actor) -> Said:
     if not is_fundable(current):
         order_again(payment, current, actor, "the order was not paid in time; another one is made")
         return Proceed()
+    unfit = why_not_fund(payment=payment, current=current, actor=actor)
+    if unfit is not None:
+        return unfit
+    refuse_other_chain(payment.wallet)
+    quote = fee_quote()
+    if isinstance(quote, Wait):
+        return quote
     try:
-        chain = _ask_chain(payment, current)
+        chain = _ask_chain(payment, current, market_fees(quote))
     except InsufficientFundsError as error:
-        return Wait(reason=str(error), after_s=settings.CHAIN_POLL_EVERY_S)
+        return Wait(reason=_needs_more(payment, current, error), after_s=settings.CHAIN_POLL_EVERY_S)
     held_back = _held_back(current, chain)
     if held_back is not None:
         return held_back
+    _send_missing(payment.wallet, chain.nonce)
     return _sign_and_store(payment, current, chain, actor)
 
 
-def _ask_chain(payment: HostPayment, current: ExchangeOrder) -> _Chain:
-    node = gateways.node()
-    wallet = payment.wallet
-    chain_id = node.chain_id()
+def refuse_other_chain(wallet: Wallet) -> None:
+    """Go on only if the node is on the wallet's chain.
+
+    Raises:
+        PermanentError: it is on another one.
+        ProviderError: it did not answer.
+    """
+    chain_id = gateways.node().chain_id()
     if chain_id != wallet.chain_id:
         message = f"the node is on chain {chain_id}, the wallet on {wallet.chain_id}; nothing was signed"
         raise PermanentError(message)
-    fees = node.fee_quote()
-    return _Chain(
-        nonce=node.nonce(wallet.address),
-        balance_wei=node.balance_wei(wallet.address),
-        gas_limit=node.estimate_gas(
-            from_address=wallet.address, to_address=current.payin_address or "", value_wei=int(current.send_units)
-        ),
-        # Twice the base fee outlives six full blocks in a row, each an eighth dearer.
-        max_fee_per_gas_wei=2 * fees.base_fee_wei + fees.priority_fee_wei,
-        max_priority_fee_per_gas_wei=fees.priority_fee_wei,
-    )
 
 
-def _held_back(current: ExchangeOrder, chain: _Chain) -> Said | None:
-    if chain.max_fee_per_gas_wei > settings.MAX_FEE_PER_GAS_WEI:
-        return Wait(
-            reason=f"gas costs up to {chain.max_fee_per_gas_wei} wei, the cap is {settings.MAX_FEE_PER_GAS_WEI}",
-            after_s=settings.CHAIN_POLL_EVERY_S,
-        )
-    needed = int(current.send_units) + chain.gas_cost_wei
-    if chain.balance_wei < needed:
-        return Wait(
-            reason=f"the wallet has {format_units(chain.balance_wei, ETH)} and needs {format_units(needed, ETH)}"
-            " with gas",
-            after_s=settings.CHAIN_POLL_EVERY_S,
-        )
-    return None
+def fee_quote() -> FeeQuote | Wait:
+    """The market's fees; figures that make no sense are waited out, never signed.
+
+    Raises:
+        ProviderError: the node did not answer.
+    """
+    try:
+        return gateways.node().fee_quote()
+    except NodeAnswerError as error:
+        return Wait(reason=f"the node names no usable fee: {error}", after_s=settings.CHAIN_POLL_EVERY_S)
 
 
-def _sign_and_store(payment: HostPayment, current: ExchangeOrder, chain: _Chain, actor: Actor) -> Said:
-    with transaction.atomic():
-        locks.hold_shared(locks.Lock.SIGNING)
-        paused = is_paused(Switch.SIGNING)
-        if paused is not None:
-            return Wait(reason=f"signing is paused: {paused.reason}", after_s=settings.SWEEP_EVERY_S)
-        wallet = Wallet.objects.select_for_update().get(pk=payment.wallet_id)
-        payment.locked()
-        still_current = ExchangeOrder.objects.get(pk=current.pk, is_current=True, status=OrderStatus.OPEN)
-        not_now = _wallet_not_free(wallet, payment, chain.nonce)
-        if not_now is not None:
-            return not_now
-        _store_signed(wallet, payment, still_current, chain, actor)
-    return Proceed()
-
-
-def _wallet_not_free(wallet: Wallet, payment: HostPayment, chain_nonce: int) -> Said | None:
+def why_not_now(*, payment: HostPayment, wallet: Wallet) -> Said | None:
+    """What forbids any new signature for the wallet; to be asked in the transaction that signs, under its locks."""
+    paused = is_paused(Switch.SIGNING)
+    if paused is not None:
+        return Wait(reason=f"signing is paused: {paused.reason}", after_s=settings.SWEEP_EVERY_S)
+    if wallet.halted_at is not None:
+        return Wait(reason=f"the wallet is halted: {wallet.halted_reason}", after_s=settings.SWEEP_EVERY_S)
     busy = wallet.payments.on_the_wire().exclude(pk=payment.pk).first()
     if busy is not None:
         return Wait(
             reason=f"the wallet is busy with {busy.context} {busy.reference} ({busy.status})",
             after_s=settings.CHAIN_POLL_EVERY_S,
         )
-    expected = wallet.next_nonce
-    if expected is None or chain_nonce == expected:
-        return None
-    if chain_nonce < expected:
+    return None
+
+
+def _ask_chain(payment: HostPayment, current: ExchangeOrder, fees: Fees) -> _Chain:
+    node = gateways.node()
+    address = payment.wallet.address
+    gas = node.estimate_gas(
+        from_address=address, to_address=current.payin_address or "", value_wei=int(current.send_units)
+    )
+    return _Chain(
+        nonce=node.nonce(address),
+        pool_nonce=node.nonce(address, "pending"),
+        balance_wei=node.balance_wei(address),
+        # A quarter more than estimated where there is code: what is not used is not paid, what is missing reverts.
+        gas_limit=gas if gas <= _GAS_TO_AN_ACCOUNT else gas + gas // 4,
+        fees=fees,
+    )
+
+
+def _held_back(current: ExchangeOrder, chain: _Chain) -> Said | None:
+    value_wei = int(current.send_units)
+    dear = too_dear(chain.fees, gas_limit=chain.gas_limit, value_wei=value_wei)
+    if dear:
+        return Wait(reason=dear, after_s=settings.CHAIN_POLL_EVERY_S)
+    needed = value_wei + chain.gas_limit * chain.fees.max_fee_per_gas_wei
+    if chain.balance_wei < needed:
+        return Wait(reason=_has_and_needs(chain.balance_wei, needed), after_s=settings.CHAIN_POLL_EVERY_S)
+    return None
+
+
+def _needs_more(payment: HostPayment, current: ExchangeOrder, error: InsufficientFundsError) -> str:
+    """The node would not even estimate; the figures are the operator's, so they are asked for."""
+    balance_wei = gateways.node().balance_wei(payment.wallet.address)
+    if balance_wei < int(current.send_units):
+        return _has_and_needs(balance_wei, int(current.send_units))
+    return str(error)
+
+
+def _has_and_needs(balance_wei: int, needed_wei: int) -> str:
+    return (
+        f"insufficient funds: the wallet has {format_units(balance_wei, ETH)} and needs"
+        f" {format_units(needed_wei, ETH)} with gas"
+    )
+
+
+def _send_missing(wallet: Wallet, chain_nonce: int) -> None:
+    """Hand the node what we know was in the chain and its nonce says is not: the same bytes, in their order."""
+    wallet.refresh_from_db(fields=("next_nonce",))
+    if wallet.next_nonce is None or chain_nonce >= wallet.next_nonce or wallet.payments.on_the_wire().exists():
+        return
+    missing = Transaction.objects.filter(
+        slot__wallet=wallet,
+        slot__nonce__gte=chain_nonce,
+        status__in=(TransactionStatus.FINAL, TransactionStatus.REVERTED),
+    )
+    for variant in missing.order_by("slot__nonce"):
+        send(variant)
+
+
+def _sign_and_store(payment: HostPayment, current: ExchangeOrder, chain: _Chain, actor: Actor) -> Said:
+    with transaction.atomic():
+        locks.hold_shared(locks.Lock.SIGNING)
+        wallet = Wallet.objects.select_for_update().get(pk=payment.wallet_id)
+        payment.locked()
+        still_current = ExchangeOrder.objects.get(pk=current.pk, is_current=True, status=OrderStatus.OPEN)
+        not_now = why_not_now(payment=payment, wallet=wallet) or _nonce_is_not_ours(wallet, chain, actor)
+        if not_now is not None:
+            return not_now
+        _store_signed(wallet, payment, still_current, chain, actor)
+    return Proceed()
+
+
+def _nonce_is_not_ours(wallet: Wallet, chain: _Chain, actor: Actor) -> Said | None:
+    expected = chain.nonce if wallet.next_nonce is None else wallet.next_nonce
+    if chain.nonce < expected:
         return Wait(
-            reason=f"the node has seen {chain_nonce} transactions of the wallet and we {expected}: it lags, or one of"
-            " ours is missing",
+            reason=f"the node has seen {chain.nonce} transactions of the wallet and we {expected}: it lags, or one of"
+            " ours is missing and was sent again",
             after_s=settings.CHAIN_POLL_EVERY_S,
         )
-    return Review(
-        reason=f"the wallet's key was used elsewhere: the chain is at nonce {chain_nonce}, we at {expected};"
-        " nothing was signed"
-    )
+    if chain.nonce == expected and chain.pool_nonce <= expected:
+        return None
+    where = f"the chain is at nonce {chain.nonce}, its pool at {chain.pool_nonce}, we at {expected}"
+    reason = f"the wallet's key was used elsewhere: {where}; nothing was signed"
+    halt_wallet(wallet=wallet, actor=actor, reason=reason)
+    return Review(reason=reason)
 
 
 def _store_signed(wallet: Wallet, payment: HostPayment, current: ExchangeOrder, chain: _Chain, actor: Actor) -> None:
-    unsigned = UnsignedTransfer(
-        chain_id=wallet.chain_id,
-        nonce=chain.nonce,
+    slot = NonceSlot.objects.create(wallet=wallet, nonce=chain.nonce, payment=payment)
+    variant = sign_variant(
+        slot=slot,
+        kind=TransactionKind.PAYMENT,
         to=current.payin_address or "",
         value_wei=int(current.send_units),
         gas_limit=chain.gas_limit,
-        max_fee_per_gas_wei=chain.max_fee_per_gas_wei,
-        max_priority_fee_per_gas_wei=chain.max_priority_fee_per_gas_wei,
+        fees=chain.fees,
+        actor=actor,
     )
-    signed = gateways.signer().sign(unsigned)
-    slot = NonceSlot.objects.create(wallet=wallet, nonce=unsigned.nonce, payment=payment)
-    variant = Transaction.objects.create(
-        slot=slot,
-        to_address=unsigned.to,
-        value_units=unsigned.value_wei,
-        gas_limit=unsigned.gas_limit,
-        max_fee_per_gas_wei=unsigned.max_fee_per_gas_wei,
-        max_priority_fee_per_gas_wei=unsigned.max_priority_fee_per_gas_wei,
-        raw=signed.raw,
-        tx_hash=signed.tx_hash,
-    )
-    variant.record_birth(actor=actor, reason=f"signed with nonce {slot.nonce}")
     Wallet.objects.filter(pk=wallet.pk).update(next_nonce=slot.nonce + 1)
     payment.move(
         PaymentStatus.SIGNED,
         actor=actor,
-        reason=f"{format_units(unsigned.value_wei, ETH)} to {unsigned.to}, nonce {slot.nonce}",
-        data={"tx_hash": signed.tx_hash},
+        reason=f"{format_units(int(variant.value_units), ETH)} to {variant.to_address}, nonce {slot.nonce}",
+        data={"tx_hash": variant.tx_hash},
     )

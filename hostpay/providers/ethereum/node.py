@@ -79,9 +79,10 @@ class EthereumNode:
             raise NodeAnswerError(f"{of}: the answer is about block {block.number}")
         return block
 
-    def nonce(self, address: str, tag: BlockTag = "latest") -> int:
-        """How many transactions of the address are in the chain; with `pending`, in the node's pool as well."""
-        return quantity(self._rpc.ask("eth_getTransactionCount", address, tag), of=f"nonce of {address}")
+    def nonce(self, address: str, which: int | BlockTag = "latest") -> int:
+        """How many transactions of the address are in the chain up to that block; with `pending`, in the pool as well."""
+        up_to = hex(which) if isinstance(which, int) else which
+        return quantity(self._rpc.ask("eth_getTransactionCount", address, up_to), of=f"nonce of {address}")
 
     def balance_wei(self, address: str) -> int:
         return quantity(self._rpc.ask("eth_getBalance", address, "latest"), of=f"balance of {address}")

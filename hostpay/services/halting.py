@@ -1,0 +1,56 @@
+"""A halted wallet signs nothing more until a person has found out what happened to it."""
+
+from __future__ import annotations
+
+import logging
+
+from django.db import transaction
+from django.db.models import Max
+from django.utils import timezone
+
+from config.lib.audit import Actor
+from config.lib.errors import RefusedError
+from hostpay import gateways
+from hostpay.models import Wallet
+
+logger = logging.getLogger(__name__)
+
+
+def halt_wallet(*, wallet: Wallet, actor: Actor, reason: str) -> None:
+    """Sign nothing more for the wallet; a wallet that is halted already keeps its first reason."""
+    halted = Wallet.objects.filter(pk=wallet.pk, halted_at__isnull=True).update(
+        halted_at=timezone.now(), halted_reason=reason
+    )
+    if halted:
+        logger.error("wallet halted", extra={"wallet": str(wallet), "actor": str(actor), "reason": reason})
+
+
+def lift_halt(*, wallet: Wallet, actor: Actor, reason: str) -> None:
+    """Let the wallet sign again, from the nonce at which the chain is now.
+
+    Raises:
+        RefusedError: it is not halted, no reason is given, or transactions of it wait in the node's pool.
+        ProviderError: the node did not answer.
+    """
+    if not reason.strip():
+        raise RefusedError(why="This needs a reason.", next_step="Say why; it goes into the history.")
+    node = gateways.node()
+    on_chain, in_pool = node.nonce(wallet.address), node.nonce(wallet.address, "pending")
+    with transaction.atomic():
+        row = Wallet.objects.select_for_update().get(pk=wallet.pk)
+        if row.halted_at is None:
+            raise RefusedError(why=f"Wallet {row.address} is not halted.", next_step="Nothing is to be done.")
+        if in_pool > on_chain and not row.payments.on_the_wire().exists():
+            raise RefusedError(
+                why=f"{in_pool - on_chain} transactions of the wallet wait in the node's pool, and none of them is ours.",
+                next_step="Find out who uses the key; lift the halt when they are mined or gone.",
+            )
+        highest = row.nonce_slots.aggregate(highest=Max("nonce"))["highest"]
+        row.next_nonce = on_chain if highest is None else max(on_chain, highest + 1)
+        before = row.halted_reason
+        row.halted_at, row.halted_reason = None, ""
+        row.save(update_fields=("next_nonce", "halted_at", "halted_reason"))
+    logger.warning(
+        "wallet halt lifted",
+        extra={"wallet": str(wallet), "actor": str(actor), "reason": reason, "halted_because": before},
+    )

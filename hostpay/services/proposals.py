@@ -1,0 +1,43 @@
+"""What two people decide about, in figures: the same rows always give the same payload and the same hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from hostpay.models import Approval, ApprovalAction, HostPayment, NonceSlot
+
+
+def payload_of(action: ApprovalAction, payment: HostPayment) -> dict[str, str]:
+    """What `action` would do to the payment, from its rows as they are now; amounts and nonces as decimal strings.
+
+    Fees are not part of it: that a transaction is signed again with higher fees does not change what is decided.
+    """
+    slot = NonceSlot.objects.select_related("wallet").get(payment=payment)
+    return {
+        "action": action,
+        "payment": str(payment.pk),
+        "purpose": f"{payment.context} {payment.reference}",
+        "chain_id": str(slot.wallet.chain_id),
+        "wallet": slot.wallet.address,
+        "nonce": str(slot.nonce),
+        "value_wei": str(payment.send_units),
+    }
+
+
+def sha256_of(payload: Mapping[str, str]) -> str:
+    """The hash of the payload, whatever order its keys come in."""
+    text = json.dumps(dict(payload), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def is_as_proposed(approval: Approval, payment: HostPayment) -> bool:
+    """Whether the payload is what was hashed when it was proposed, and what the rows would give today."""
+    now = payload_of(ApprovalAction(approval.action), payment)
+    return approval.payload_sha256 == sha256_of(approval.payload) == sha256_of(now)
+
+
+def person_in(actor: str) -> str:
+    """The name in an audit column, without the door by which the person came in."""
+    return actor.partition(":")[2]
