@@ -127,7 +127,7 @@ def _held() -> tuple[list[Item], tuple[str, str]]:
         )
         for held in Accumulation.objects.held().order_by("id")[:_MOST_OF_A_KIND]
     ]
-    return items, ("held accumulations", list_of(Accumulation, "status=held"))
+    return items, ("held accumulations", list_of(Accumulation, "status__exact=held"))
 
 
 def _events() -> tuple[list[Item], tuple[str, str]]:
@@ -142,7 +142,7 @@ def _events() -> tuple[list[Item], tuple[str, str]]:
         )
         for event in failed.defer("body", "headers").order_by("-id")[:_MOST_OF_A_KIND]
     ]
-    return items, ("failed deliveries", list_of(InboundEvent, "outcome=failed"))
+    return items, ("failed deliveries", list_of(InboundEvent, "outcome__exact=failed"))
 
 
 def _failed_batches() -> tuple[list[Item], tuple[str, str]]:
@@ -160,4 +160,4 @@ def _failed_batches() -> tuple[list[Item], tuple[str, str]]:
         )
         for batch in failed.order_by("-status_changed_at")[:_MOST_OF_A_KIND]
     ]
-    return items, ("failed batches", list_of(BatchConversion, "status=failed"))
+    return items, ("failed batches", list_of(BatchConversion, "status__exact=failed"))

@@ -116,7 +116,7 @@ def _batch_states() -> list[dict[str, Any]]:
             "count": found.get(status.value, {}).get("count", 0),
             "total": cells.usd(found[status.value]["total"]) if status.value in found else cells.NOTHING,
             "received": cells.usdt(found[status.value]["received"]) if status.value in found else cells.NOTHING,
-            "url": list_of(BatchConversion, f"status={status.value}"),
+            "url": list_of(BatchConversion, f"status__exact={status.value}"),
         }
         for status in BatchStatus
     ]
