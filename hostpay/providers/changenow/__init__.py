@@ -7,6 +7,7 @@ from hostpay.providers.changenow.errors import (
     NotAllowedError,
     OrderNotFoundError,
     OutOfRangeError,
+    RateExpiredError,
 )
 from hostpay.providers.changenow.orders import EchoMismatch, OrderRequest, PlacedOrder, same_amount, verify_echo
 from hostpay.providers.changenow.states import (
@@ -33,6 +34,7 @@ __all__ = (
     "OrderRequest",
     "OutOfRangeError",
     "PlacedOrder",
+    "RateExpiredError",
     "same_amount",
     "status_of",
     "verify_echo",

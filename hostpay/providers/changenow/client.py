@@ -17,9 +17,17 @@ from hostpay.providers.changenow.errors import (
     NotAllowedError,
     OrderNotFoundError,
     OutOfRangeError,
+    RateExpiredError,
 )
 from hostpay.providers.changenow.fields import Fields, json_of_read
-from hostpay.providers.changenow.orders import OrderRequest, PlacedOrder, create_body, read_placed, same_amount
+from hostpay.providers.changenow.orders import (
+    OrderRequest,
+    PlacedOrder,
+    create_body,
+    flow_of,
+    read_placed,
+    same_amount,
+)
 from hostpay.providers.changenow.states import (
     AmountRange,
     Estimate,
@@ -36,6 +44,7 @@ _ROWS_PER_PAGE: Final = 99
 _MOST_PAGES: Final = 100
 _LONGEST_REASON: Final = 200
 _OUT_OF_RANGE: Final = frozenset({"out_of_range", "deposit_too_small", "max_amount_exceeded"})
+_RATE_EXPIRED: Final = "rate_id_not_found_or_expired"
 _NOT_ALLOWED: Final = frozenset({"invalid_api_key", "forbidden"})
 
 
@@ -66,9 +75,9 @@ class ChangeNow:
         self._may_ask_range = True
         self._pace = _Pace(per_s=calls_per_s)
 
-    def amount_range(self, *, from_asset: Asset, to_asset: Asset) -> AmountRange:
-        """What can be sold at once. The maximum takes a right that not every key has; without it there is none told."""
-        params = {**_pair(from_asset, to_asset), "flow": "standard"}
+    def amount_range(self, *, from_asset: Asset, to_asset: Asset, fixed_rate: bool = False) -> AmountRange:
+        """What can be sold at once, which differs with the flow. The maximum takes a right that not every key has; without it there is none told."""
+        params = {**_pair(from_asset, to_asset), "flow": flow_of(is_fixed=fixed_rate)}
         if self._may_ask_range:
             try:
                 return self._range("/v2/exchange/range", params)
@@ -78,16 +87,26 @@ class ChangeNow:
                 return found
         return self._range("/v2/exchange/min-amount", params)
 
-    def estimate(self, *, from_asset: Asset, to_asset: Asset, from_amount: Decimal) -> Estimate:
-        """What selling `from_amount` now would bring."""
+    def estimate(
+        self, *, from_asset: Asset, to_asset: Asset, from_amount: Decimal, fixed_rate: bool = False
+    ) -> Estimate:
+        """What selling `from_amount` now would bring; with `fixed_rate` the provider holds it to its `rate_id`."""
         pair = _pair(from_asset, to_asset)
         asked = f"estimate of {from_amount:f} {from_asset} in {to_asset}"
-        params = {**pair, "fromAmount": f"{from_amount:f}", "flow": "standard", "type": "direct"}
+        params = {
+            **pair,
+            "fromAmount": f"{from_amount:f}",
+            "flow": flow_of(is_fixed=fixed_rate),
+            "type": "direct",
+            "useRateId": "true" if fixed_rate else "false",
+        }
         content = self._read("/v2/exchange/estimated-amount", params, asked=asked)
         estimate = read_estimate(content, asked=asked)
         _check_pair(content, pair, asked)
         if not same_amount(from_amount, estimate.from_amount):
             raise BadAnswerError(f"{asked}: it is for {estimate.from_amount:f}")
+        if fixed_rate and (estimate.rate_id is None or estimate.valid_until is None):
+            raise BadAnswerError(f"{asked}: the rate was to be fixed, and has no id or no end")
         return estimate
 
     def create_exchange(self, request: OrderRequest) -> PlacedOrder:
@@ -179,6 +198,8 @@ class ChangeNow:
         message = f"{asked}: refused with HTTP {answer.status} {code} {reason}".rstrip()
         if answer.status in {401, 403} or code in _NOT_ALLOWED:
             raise NotAllowedError(message, provider_code=code)
+        if code == _RATE_EXPIRED:
+            raise RateExpiredError(message, provider_code=code)
         if answer.status == 404 or code == "not_found" or (answer.status == 400 and "not found" in reason.lower()):
             raise OrderNotFoundError(message, provider_code=code)
         minimum, maximum = _told_range(body)

@@ -49,3 +49,9 @@ class OrderNotFoundError(ExchangeRefusedError):
     """The provider has no order with this id."""
 
     code = "exchange_order_not_found"
+
+
+class RateExpiredError(ExchangeRefusedError):
+    """The fixed rate that was asked for is not held any more: ask for another one."""
+
+    code = "exchange_rate_expired"

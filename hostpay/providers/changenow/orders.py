@@ -18,7 +18,10 @@ _ECHO_STEP: Final = Decimal("0.00000001")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderRequest:
-    """Sell exactly `from_amount`. `tag` is our own id of the order, told to the provider where our account allows it."""
+    """Sell exactly `from_amount`. `tag` is our own id of the order, told to the provider where our account allows it.
+
+    With a `rate_id` (of a fixed-rate estimate) the provider owes `promised_to_amount`; without one the rate floats.
+    """
 
     from_asset: Asset
     to_asset: Asset
@@ -26,6 +29,12 @@ class OrderRequest:
     payout_address: str
     refund_address: str
     tag: str = ""
+    rate_id: str = ""
+    promised_to_amount: Decimal | None = None
+
+    @property
+    def flow(self) -> str:
+        return flow_of(is_fixed=bool(self.rate_id))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +71,11 @@ class EchoMismatch:
     answered: str
 
 
+def flow_of(*, is_fixed: bool) -> str:
+    """The provider's word for how the rate is made."""
+    return "fixed-rate" if is_fixed else "standard"
+
+
 def create_body(request: OrderRequest, *, with_tag: bool) -> dict[str, object]:
     """The body of `POST /v2/exchange`: every field is sent, as in the provider's own example, "" where not set."""
     body: dict[str, object] = {
@@ -77,9 +91,9 @@ def create_body(request: OrderRequest, *, with_tag: bool) -> dict[str, object]:
         "refundExtraId": "",
         "userId": "",
         "contactEmail": "",
-        "flow": "standard",
+        "flow": request.flow,
         "type": "direct",
-        "rateId": "",
+        "rateId": request.rate_id,
     }
     if with_tag and request.tag:
         body["payload"] = {"reference": request.tag}
@@ -122,7 +136,7 @@ def verify_echo(request: OrderRequest, placed: PlacedOrder) -> list[EchoMismatch
             ("from network", request.from_asset.network, placed.from_network.lower()),
             ("to currency", request.to_asset.ticker, placed.to_currency.lower()),
             ("to network", request.to_asset.network, placed.to_network.lower()),
-            ("flow", "standard", placed.flow),
+            ("flow", request.flow, placed.flow),
             ("type", "direct", placed.direction),
             ("pay-in memo", "", placed.payin_extra_id or ""),
             ("payout memo", "", placed.payout_extra_id or ""),
@@ -131,6 +145,7 @@ def verify_echo(request: OrderRequest, placed: PlacedOrder) -> list[EchoMismatch
     ]
     if not same_amount(request.from_amount, placed.from_amount):
         found.append(EchoMismatch(field="amount", asked=f"{request.from_amount:f}", answered=f"{placed.from_amount:f}"))
+    found += _broken_promise(request, placed)
     found += _address_mismatch("payout address", request.payout_address, placed.payout_address)
     found += _address_mismatch("refund address", request.refund_address, placed.refund_address or "")
     if not _is_address(placed.payin_address):
@@ -141,6 +156,14 @@ def verify_echo(request: OrderRequest, placed: PlacedOrder) -> list[EchoMismatch
 def same_amount(asked: Decimal, answered: Decimal) -> bool:
     """Whether the provider's figure is our amount as it shows amounts: less than one step of the eighth decimal off."""
     return abs(asked - answered) < _ECHO_STEP
+
+
+def _broken_promise(request: OrderRequest, placed: PlacedOrder) -> list[EchoMismatch]:
+    promised, answered = request.promised_to_amount, placed.expected_to_amount
+    if promised is None or (answered is not None and answered > promised - _ECHO_STEP):
+        return []
+    said = "nothing" if answered is None else f"{answered:f}"
+    return [EchoMismatch(field="promised proceeds", asked=f"{promised:f}", answered=said)]
 
 
 def _address_mismatch(field: str, asked: str, answered: str) -> list[EchoMismatch]:

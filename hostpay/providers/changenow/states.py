@@ -70,7 +70,9 @@ class ExchangeState:
     amount_from: Decimal | None
     amount_to: Decimal | None
     payin_address: str | None
+    payin_extra_id: str | None
     payout_address: str | None
+    refund_address: str | None
     payin_hash: str | None
     payout_hash: str | None
     refund_hash: str | None
@@ -124,7 +126,9 @@ def read_state(content: object, *, asked: str) -> ExchangeState:
         # Before the end it is null or a guess; finished with null or 0 means "not yet".
         amount_to=(fields.amount_or_none("amountTo") or None) if status is ExchangeStatus.FINISHED else None,
         payin_address=fields.text_or_none("payinAddress"),
+        payin_extra_id=fields.text_or_none("payinExtraId"),
         payout_address=fields.text_or_none("payoutAddress"),
+        refund_address=fields.text_or_none("refundAddress"),
         payin_hash=fields.hash_or_none("payinHash"),
         payout_hash=fields.hash_or_none("payoutHash"),
         refund_hash=fields.hash_or_none("refundHash"),
