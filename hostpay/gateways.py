@@ -17,6 +17,7 @@ def exchange() -> ChangeNow:
         base_url=settings.CHANGENOW_API_URL,
         api_key=settings.CHANGENOW_API_KEY,
         timeout_s=settings.PROVIDER_TIMEOUT_S,
+        has_partner_fields=settings.CHANGENOW_PARTNER_FIELDS,
     )
 
 

@@ -1,9 +1,19 @@
 """What hostpay does, one function per business event. Callers import from here."""
 
 from hostpay.services.advancing import Handover, advance, sign
+from hostpay.services.approvals import approve, propose_cancel, reject
+from hostpay.services.cancelling import why_not_cancel
 from hostpay.services.explaining import explain_payment
+from hostpay.services.halting import halt_wallet, lift_halt
 from hostpay.services.heartbeats import beating
-from hostpay.services.operating import accept_receipt, close_unsent, retry_payment
+from hostpay.services.operating import (
+    accept_receipt,
+    accept_refund,
+    close_unsent,
+    escalate,
+    retry_payment,
+    wait_for_rest,
+)
 from hostpay.services.pausing import PausedError, is_paused, pause, refuse_if_paused, resume
 from hostpay.services.requesting import (
     AdoptedOrder,
@@ -26,24 +36,33 @@ __all__ = (
     "UnknownContextError",
     "WalletFacts",
     "accept_receipt",
+    "accept_refund",
     "advance",
+    "approve",
     "beating",
     "close_unsent",
     "due_payments",
+    "escalate",
     "exchange_range",
     "explain_payment",
     "forget_used_tokens",
+    "halt_wallet",
     "is_paused",
     "latest_payment",
+    "lift_halt",
     "live_payment",
     "nudge",
     "our_wallet",
     "pause",
+    "propose_cancel",
     "refuse_if_paused",
+    "reject",
     "request_payment",
     "resume",
     "retry_payment",
     "sign",
     "use_token_once",
+    "wait_for_rest",
     "wallet_facts",
+    "why_not_cancel",
 )

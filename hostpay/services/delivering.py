@@ -6,32 +6,47 @@ from django.db import transaction
 from django.utils import timezone
 
 from config.lib.audit import Actor
-from hostpay.callbacks import Failed, Settled, handler_for
+from config.lib.errors import SluiceError
+from config.lib.lifecycle import StaleRowError
+from hostpay.callbacks import Failed, Handler, Settled, handler_for
 from hostpay.models import HostPayment, PaymentStatus
 from hostpay.services.steps import Poll, Proceed, Review, Said
 
 
 def deliver(*, payment: HostPayment, actor: Actor) -> Said:
-    """Call the context's handler once; a handler that fails leaves the payment undelivered.
+    """Call the context's handler once. One that refuses leaves the payment undelivered, and a person to look at it.
 
     Raises:
-        LookupError: the context has no handler.
-        StaleRowError: somebody else moved the payment meanwhile.
+        StaleRowError: somebody else moved the payment, or what it is for, meanwhile.
     """
+    name = f"{payment.context} {payment.reference}"
+    try:
+        handler = handler_for(payment.context)
+    except LookupError as error:
+        return Review(reason=f"{name} cannot be told: {error}")
+    try:
+        return _deliver(payment, handler, actor)
+    except StaleRowError:
+        raise
+    except SluiceError as error:
+        # Everything the handler wrote is undone. The purpose is not one of its context, or its books object.
+        return Review(reason=f"{name} could not be told: {error}")
+
+
+def _deliver(payment: HostPayment, handler: Handler, actor: Actor) -> Said:
     with transaction.atomic():
         row = payment.locked()
         if row.delivered_at is not None:
             return Poll(after_s=0)
         if row.review_reason:
             return Review(reason=row.review_reason)
-        _tell(row)
+        _tell(row, handler)
         row.note(actor=actor, reason=f"{row.context} {row.reference} was told: {row.status}")
         HostPayment.objects.filter(pk=row.pk).update(delivered_at=timezone.now(), next_action_at=None)
     return Proceed()
 
 
-def _tell(payment: HostPayment) -> None:
-    handler = handler_for(payment.context)
+def _tell(payment: HostPayment, handler: Handler) -> None:
     if payment.status == PaymentStatus.SETTLED:
         latest = payment.orders.get(is_current=True).receipts.order_by("-pk").first()
         handler.on_settled(

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.db import transaction
 from django.utils import timezone
 
 from config.lib.audit import Actor
 from config.lib.errors import RefusedError
 from hostpay.models import CLOSED_UNPAID, ON_THE_WIRE, TERMINAL, HostPayment, OrderStatus, PaymentStatus
-from hostpay.services.watching import settle
+from hostpay.services.deciding import ACCEPT_REFUND, ESCALATE, WAIT, decision_data
+from hostpay.services.receiving import settle
+
+# What an operator waits for takes a provider's working day; longer is said again.
+WAIT_FOR = timedelta(days=1)
 
 
 def retry_payment(*, payment: HostPayment, actor: Actor, reason: str) -> None:
     """End a wait or a review and take the payment's next step now.
 
     Raises:
-        RefusedError: nothing is left to retry, or signed bytes may still be mined.
+        RefusedError: nothing is left to retry, signed bytes may still be mined, or the outcome of a call is unknown.
         StaleRowError: it has moved on meanwhile.
     """
     _need_reason(reason)
     with transaction.atomic():
         row = payment.locked()
-        if row.status in TERMINAL and (row.delivered_at is not None or row.review_reason):
+        if row.status in TERMINAL and (row.delivered_at is not None or row.status not in _TOLD_AGAIN):
             raise RefusedError(
                 why=f"The payment ended as {row.status}; there is nothing to retry.",
                 next_step="Release its members, or let the next threshold check make a new batch.",
@@ -30,6 +36,11 @@ def retry_payment(*, payment: HostPayment, actor: Actor, reason: str) -> None:
             raise RefusedError(
                 why=f"The payment is {row.status}: its signed bytes may still be mined.",
                 next_step="Sluice sends the same bytes again by itself; ask for a re-check instead.",
+            )
+        if row.unknown_reason:
+            raise RefusedError(
+                why=f"The outcome of a call is unknown: {row.unknown_reason}.",
+                next_step="Sluice finds it out by itself before it goes on; ask for a re-check instead.",
             )
         row.note(actor=actor, reason=f"retry: {reason}")
         HostPayment.objects.filter(pk=row.pk).update(
@@ -89,6 +100,66 @@ def accept_receipt(*, payment: HostPayment, actor: Actor, reason: str) -> None:
         HostPayment.objects.filter(pk=payment.pk).update(next_action_at=timezone.now())
 
 
+def wait_for_rest(*, payment: HostPayment, actor: Actor, reason: str, wait: timedelta = WAIT_FOR) -> None:
+    """Leave a doubt about a payment at the exchange alone for `wait`: more may arrive. Any other doubt is told at once.
+
+    Raises:
+        RefusedError: there is no such doubt, or no time was given.
+        StaleRowError: it has moved on meanwhile.
+    """
+    _need_reason(reason)
+    if wait <= timedelta():
+        raise RefusedError(why="Waiting takes time.", next_step="Give a time ahead.")
+    now = timezone.now()
+    with transaction.atomic():
+        row = _doubtful(payment)
+        row.note(
+            actor=actor,
+            reason=f"wait: {reason}",
+            data=decision_data(WAIT, about=row.review_reason, until=now + wait),
+        )
+        HostPayment.objects.filter(pk=row.pk).update(review_reason="", review_since=None, next_action_at=now)
+
+
+def escalate(*, payment: HostPayment, actor: Actor, reason: str) -> None:
+    """Write down that the doubt was taken up with the provider (`reason`: the ticket); the review stays open.
+
+    Raises:
+        RefusedError: there is no such doubt.
+        StaleRowError: it has moved on meanwhile.
+    """
+    _need_reason(reason)
+    with transaction.atomic():
+        row = _doubtful(payment)
+        row.note(actor=actor, reason=f"escalated: {reason}", data=decision_data(ESCALATE, about=row.review_reason))
+
+
+def accept_refund(*, payment: HostPayment, actor: Actor, reason: str) -> None:
+    """Let the payment end with the refund that came, though it is not what was expected; a worker does it next.
+
+    Raises:
+        RefusedError: no refund is in doubt.
+        StaleRowError: it has moved on meanwhile.
+    """
+    _need_reason(reason)
+    with transaction.atomic():
+        row = _doubtful(payment)
+        if not row.orders.filter(is_current=True).exclude(refund_hash="").exists():
+            raise RefusedError(
+                why="No refund was seen for this payment that could be accepted.",
+                next_step="Wait for it, or take it up with the provider.",
+            )
+        row.note(
+            actor=actor,
+            reason=f"accept the refund: {reason}",
+            data=decision_data(ACCEPT_REFUND, about=row.review_reason),
+        )
+        HostPayment.objects.filter(pk=row.pk).update(next_action_at=timezone.now())
+
+
+# Their telling failed, and is tried again; the other ends are reviewed before anybody is told.
+_TOLD_AGAIN = (PaymentStatus.SETTLED, PaymentStatus.REFUNDED)
+
 _WHY_NOT = {
     PaymentStatus.SIGNED: "signed bytes exist and may still be mined",
     PaymentStatus.BROADCAST: "its transaction is out and may still be mined",
@@ -109,6 +180,16 @@ def _stamp_closed(row: HostPayment) -> None:
         unknown_reason="",
         unknown_since=None,
     )
+
+
+def _doubtful(payment: HostPayment) -> HostPayment:
+    row = payment.locked()
+    if row.status != PaymentStatus.FINAL or not row.review_reason:
+        raise RefusedError(
+            why="No doubt is open about what the exchange does with this payment.",
+            next_step="Nothing is to be decided now.",
+        )
+    return row
 
 
 def _need_reason(reason: str) -> None:

@@ -16,19 +16,24 @@ from hostpay import gateways
 from hostpay.models import ExchangeOrder, HostPayment, OrderStatus, PaymentStatus
 from hostpay.providers.changenow import (
     AmountRange,
-    BadAnswerError,
+    Estimate,
     NotAllowedError,
     OrderRequest,
     OutOfRangeError,
     PlacedOrder,
-    same_amount,
+    RateExpiredError,
     verify_echo,
 )
+from hostpay.services import health
+from hostpay.services.adopting import adopt, find_unanswered, units_or_none, wrong_payin
 from hostpay.services.steps import Proceed, Review, Said, Wait
 
 # A pay-in address is funded only while its order is fresh: the provider does not say how long an unpaid one lives.
 FUNDABLE_FOR = timedelta(minutes=10)
+# The deposit must be seen by the provider before its own limit: this is for signing, sending and a slow block or two.
+VALIDITY_MARGIN = timedelta(minutes=2)
 _MINIMUM_WAIT_S = 300
+_NEXT_RATE_AFTER_S = 5
 _BPS = 10_000
 
 
@@ -36,19 +41,58 @@ def order(*, payment: HostPayment, actor: Actor) -> Said:
     """Place the order of a requested payment, unless a rule holds it back.
 
     Raises:
-        ProviderError: the provider did not answer as it should; the intent it leaves behind is abandoned at the next try.
+        OutcomeUnknownError: an order may have been made; the intent stays, and is looked up at the next try.
+        ProviderError: the provider did not answer as it should; no order of ours can be paid by mistake.
     """
     current = payment.orders.filter(is_current=True).first()
-    if current is not None and current.provider_order_id:
-        return _adopt(payment, current, actor)
-    if current is not None:
-        # A worker died, or heard nothing, between the intent and the answer. Unpaid, that order moves no money.
-        _abandon(current, actor, "no answer to it was stored; an unpaid order expires by itself")
+    is_unanswered = current is not None and not current.provider_order_id
+    rest = health.rest_of(health.EXCHANGE)
+    if rest is not None and is_unanswered:
+        raise OutcomeUnknownError(f"whether an order was made cannot be looked up: {rest.reason}")
+    if rest is not None:
+        return rest
+    if current is not None and is_unanswered:
+        # A worker died, or heard nothing, between the intent and the answer.
+        if find_unanswered(payment, current, actor):
+            return _adopt_found(payment, current, actor)
+        _abandon(current, actor, "no answer to it was stored, and no order of the provider's is known to be it")
+    elif current is not None:
+        return adopt(payment, current, actor)
     _price(payment)
     held_back = _limits_of_provider(payment) or _value_out_of_band(payment)
     if held_back is not None:
         return held_back
     return _place(payment, actor)
+
+
+def order_again(payment: HostPayment, current: ExchangeOrder, actor: Actor, reason: str) -> None:
+    """ordered → requested: give up an order that nobody paid; the next step makes another one."""
+    with transaction.atomic():
+        payment.locked()
+        current.move(OrderStatus.EXPIRED, actor=actor, reason=reason, is_current=False)
+        payment.move(PaymentStatus.REQUESTED, actor=actor, reason=reason)
+
+
+def is_fundable(current: ExchangeOrder) -> bool:
+    """Whether the pay-in address may still be paid: young enough, and well within the provider's own limit."""
+    return timezone.now() - current.created_at <= FUNDABLE_FOR and is_in_time(current)
+
+
+def is_in_time(current: ExchangeOrder) -> bool:
+    """Whether a deposit that is sent now reaches the provider before its limit, if it set one."""
+    return current.valid_until is None or timezone.now() + VALIDITY_MARGIN < current.valid_until
+
+
+def _adopt_found(payment: HostPayment, found: ExchangeOrder, actor: Actor) -> Said:
+    said = adopt(payment, found, actor)
+    if isinstance(said, Review):
+        # Nobody but us wants it, so a retry makes another one.
+        _abandon(found, actor, said.reason)
+    return said
+
+
+def _is_fixed() -> bool:
+    return bool(settings.CHANGENOW_FLOW == "fixed-rate")
 
 
 def _price(payment: HostPayment) -> None:
@@ -57,7 +101,8 @@ def _price(payment: HostPayment) -> None:
         return
     # Ten-millionths of a dollar are below the token's precision; rounding down keeps it from promising more.
     usdt = payment.unpriced_usd.quantize(Decimal("0.000001"), rounding="ROUND_DOWN")
-    estimate = gateways.exchange().estimate(from_asset=USDT, to_asset=ETH, from_amount=usdt)
+    with health.counted(health.EXCHANGE):
+        estimate = gateways.exchange().estimate(from_asset=USDT, to_asset=ETH, from_amount=usdt)
     wei = to_units(estimate.to_amount.quantize(Decimal("1e-18"), rounding="ROUND_DOWN"), ETH)
     if wei <= 0:
         message = f"the provider values {usdt:f} USDT at {estimate.to_amount:f} ETH (host payment {payment.pk})"
@@ -67,7 +112,8 @@ def _price(payment: HostPayment) -> None:
 
 
 def _limits_of_provider(payment: HostPayment) -> Said | None:
-    limits: AmountRange = gateways.exchange().amount_range(from_asset=ETH, to_asset=USDT)
+    with health.counted(health.EXCHANGE):
+        limits: AmountRange = gateways.exchange().amount_range(from_asset=ETH, to_asset=USDT, fixed_rate=_is_fixed())
     amount = from_units(payment.send_units, ETH)
     if amount < limits.minimum:
         return Wait(
@@ -85,7 +131,7 @@ def _value_out_of_band(payment: HostPayment) -> Said | None:
     if payment.expected_usd is None:
         return None
     amount = from_units(payment.send_units, ETH)
-    estimate = gateways.exchange().estimate(from_asset=ETH, to_asset=USDT, from_amount=amount)
+    estimate = _estimate(amount, fixed_rate=False)
     distance_bps = abs(estimate.to_amount - payment.expected_usd) * _BPS / payment.expected_usd
     if distance_bps > settings.VALUE_BAND_BPS:
         return Review(
@@ -95,7 +141,13 @@ def _value_out_of_band(payment: HostPayment) -> Said | None:
     return None
 
 
+def _estimate(amount: Decimal, *, fixed_rate: bool) -> Estimate:
+    with health.counted(health.EXCHANGE):
+        return gateways.exchange().estimate(from_asset=ETH, to_asset=USDT, from_amount=amount, fixed_rate=fixed_rate)
+
+
 def _place(payment: HostPayment, actor: Actor) -> Said:
+    promise = _estimate(from_units(payment.send_units, ETH), fixed_rate=True) if _is_fixed() else None
     intent = _write_intent(payment, actor)
     request = OrderRequest(
         from_asset=ETH,
@@ -104,18 +156,24 @@ def _place(payment: HostPayment, actor: Actor) -> Said:
         payout_address=intent.payout_address,
         refund_address=intent.refund_address,
         tag=str(intent.pk),
+        rate_id=(promise.rate_id or "") if promise else "",
+        promised_to_amount=promise.to_amount if promise else None,
     )
     try:
-        placed = gateways.exchange().create_exchange(request)
-    except (OutcomeUnknownError, BadAnswerError) as error:
-        _abandon(intent, actor, f"the answer is missing or unusable: {error}")
+        with health.counted(health.EXCHANGE):
+            placed = gateways.exchange().create_exchange(request)
+    except OutcomeUnknownError:
+        # The intent stays current and unanswered: it is looked up before another one is made.
         raise
+    except RateExpiredError as error:
+        _abandon(intent, actor, f"the rate ran out: {error}")
+        return Wait(reason=f"{error}; another rate is asked for", after_s=_NEXT_RATE_AFTER_S)
     except (OutOfRangeError, NotAllowedError) as error:
         # The provider's limits and our key's rights change without us: go on by itself when they do.
         _abandon(intent, actor, f"the provider did not take it: {error}")
         return Wait(reason=str(error), after_s=_MINIMUM_WAIT_S)
     except (TransientError, PermanentError) as error:
-        _abandon(intent, actor, f"the provider did not take it: {error}")
+        _abandon(intent, actor, f"the provider did not take it, or its answer is unusable: {error}")
         raise
     return _store(payment, intent, request, placed, actor)
 
@@ -137,7 +195,7 @@ def _store(
     payment: HostPayment, intent: ExchangeOrder, request: OrderRequest, placed: PlacedOrder, actor: Actor
 ) -> Said:
     wrong = [f"{m.field} is {m.answered}, asked was {m.asked}" for m in verify_echo(request, placed)]
-    wrong += _wrong_payin(payment, placed.payin_address)
+    wrong += wrong_payin(payment, intent, placed.payin_address)
     if wrong:
         return _refuse(intent, actor, placed, "; ".join(wrong))
     try:
@@ -149,7 +207,7 @@ def _store(
                 reason="ordered and verified",
                 provider_order_id=placed.order_id,
                 payin_address=placed.payin_address,
-                expected_units=_units_or_none(placed.expected_to_amount),
+                expected_units=units_or_none(placed.expected_to_amount),
                 valid_until=placed.valid_until,
                 placed_answer=placed.raw,
             )
@@ -159,13 +217,6 @@ def _store(
             raise
         return _refuse(intent, actor, placed, f"pay-in address {placed.payin_address} or id was used before")
     return Proceed()
-
-
-def _wrong_payin(payment: HostPayment, payin_address: str) -> list[str]:
-    ours = {payment.wallet.address.lower(), settings.USDT_CONTRACT_ADDRESS.lower(), payment.payout_address.lower()}
-    if payin_address.lower() in ours:
-        return [f"pay-in address {payin_address} is our own"]
-    return []
 
 
 def _refuse(intent: ExchangeOrder, actor: Actor, placed: PlacedOrder, wrong: str) -> Review:
@@ -179,61 +230,5 @@ def _refuse(intent: ExchangeOrder, actor: Actor, placed: PlacedOrder, wrong: str
     return Review(reason=f"exchange {placed.order_id} is not what was ordered: {wrong}; nothing was signed")
 
 
-def _adopt(payment: HostPayment, current: ExchangeOrder, actor: Actor) -> Said:
-    """Verify, with the provider, an order that the requester placed itself."""
-    state = gateways.exchange().exchange(current.provider_order_id or "")
-    payin_address = current.payin_address or ""
-    amount = from_units(payment.send_units, ETH)
-    asked_and_answered: dict[str, tuple[object, object]] = {
-        "pay-in address": (payin_address.lower(), (state.payin_address or "").lower()),
-        "payout address": (payment.payout_address.lower(), (state.payout_address or "").lower()),
-        "from": (ETH, state.from_asset),
-        "to": (USDT, state.to_asset),
-        "status": ("waiting", state.raw_status if state.raw_status != "new" else "waiting"),
-    }
-    if state.expected_from is not None and not same_amount(amount, state.expected_from):
-        asked_and_answered["amount"] = (amount, state.expected_from)
-    wrong = [f"{name} is {said}, not {asked}" for name, (asked, said) in asked_and_answered.items() if asked != said]
-    wrong += _wrong_payin(payment, payin_address)
-    if wrong:
-        return Review(
-            reason=f"exchange {current.provider_order_id} is not what was requested: {'; '.join(wrong)}; nothing was signed"
-        )
-    with transaction.atomic():
-        payment.locked()
-        current.move(
-            OrderStatus.OPEN,
-            actor=actor,
-            reason="the requester's own order, verified with the provider",
-            expected_units=_units_or_none(state.expected_to),
-            valid_until=state.valid_until,
-            placed_answer=state.raw,
-        )
-        payment.move(PaymentStatus.ORDERED, actor=actor, reason=f"exchange {current.provider_order_id} adopted")
-    return Proceed()
-
-
-def _units_or_none(amount: Decimal | None) -> int | None:
-    if amount is None:
-        return None
-    return to_units(amount.quantize(Decimal("0.000001"), rounding="ROUND_DOWN"), USDT)
-
-
 def _abandon(current: ExchangeOrder, actor: Actor, reason: str) -> None:
     current.move(OrderStatus.ABANDONED, actor=actor, reason=reason, is_current=False)
-
-
-def order_again(payment: HostPayment, current: ExchangeOrder, actor: Actor, reason: str) -> None:
-    """ordered → requested: give up an order that nobody paid; the next step makes another one."""
-    with transaction.atomic():
-        payment.locked()
-        current.move(OrderStatus.EXPIRED, actor=actor, reason=reason, is_current=False)
-        payment.move(PaymentStatus.REQUESTED, actor=actor, reason=reason)
-
-
-def is_fundable(current: ExchangeOrder) -> bool:
-    """Whether the pay-in address may still be paid: young enough, and within the provider's own limit."""
-    now = timezone.now()
-    if now - current.created_at > FUNDABLE_FOR:
-        return False
-    return current.valid_until is None or now + timedelta(minutes=2) < current.valid_until

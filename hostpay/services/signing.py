@@ -32,7 +32,6 @@ from hostpay.providers.ethereum import FeeQuote, InsufficientFundsError, NodeAns
 from hostpay.services.fees import Fees, market_fees, too_dear
 from hostpay.services.funding import why_not_fund
 from hostpay.services.halting import halt_wallet
-from hostpay.services.ordering import is_fundable, order_again
 from hostpay.services.pausing import is_paused
 from hostpay.services.sending import send
 from hostpay.services.steps import Proceed, Review, Said, Wait
@@ -62,9 +61,6 @@ def sign(*, payment: HostPayment, actor: Actor) -> Said:
     current = payment.orders.filter(is_current=True, status=OrderStatus.OPEN).first()
     if current is None:
         return Review(reason="it is ordered, and has no open order; nothing was signed")
-    if not is_fundable(current):
-        order_again(payment, current, actor, "the order was not paid in time; another one is made")
-        return Proceed()
     unfit = why_not_fund(payment=payment, current=current, actor=actor)
     if unfit is not None:
         return unfit

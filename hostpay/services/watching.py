@@ -2,84 +2,89 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from datetime import timedelta
-from decimal import Decimal
 
 from django.conf import settings
-from django.db import transaction
-from django.db.models import Sum
 from django.utils import timezone
 
 from config.lib.audit import Actor
-from config.lib.errors import PermanentError
-from config.lib.money import USDT, format_units, from_units, to_units
+from config.lib.money import ETH, USDT, format_units
 from hostpay import gateways
-from hostpay.models import ExchangeOrder, HostPayment, OrderStatus, PaymentStatus, Receipt
-from hostpay.providers.changenow import ExchangeState, ExchangeStatus
-from hostpay.providers.ethereum import TransferLog
-from hostpay.services.confirming import is_final
+from hostpay.models import ExchangeOrder, HostPayment
+from hostpay.providers.changenow import ExchangeState, ExchangeStatus, status_of
+from hostpay.services import health
+from hostpay.services.adopting import units_or_none
+from hostpay.services.deciding import waiting_decision
+from hostpay.services.receiving import (
+    Found,
+    credit,
+    doubt_about,
+    find_named,
+    find_unnamed,
+    is_as_ordered,
+    settle,
+)
+from hostpay.services.refunding import receive_refund
 from hostpay.services.steps import Poll, Proceed, Review, Said, Wait
 
-_UNDER_WAY = (
-    ExchangeStatus.NEW,
-    ExchangeStatus.WAITING,
-    ExchangeStatus.CONFIRMING,
-    ExchangeStatus.EXCHANGING,
-    ExchangeStatus.SENDING,
-)
+logger = logging.getLogger(__name__)
+
 # An exchange takes minutes; a provider's compliance hold (`verifying`) takes days and has its own patience.
 _SLOW_AFTER = timedelta(minutes=45)
 _VERIFYING_SLOW_AFTER = timedelta(days=3)
-_BPS = 10_000
+
+# An order that has come so far does not go back, whatever a replica of the provider says that lags. What holds an
+# order up (verifying, failed) can be lifted by the provider's people, and the order then goes on.
+_RANK = {
+    ExchangeStatus.NEW: 0,
+    ExchangeStatus.WAITING: 1,
+    ExchangeStatus.EXPIRED: 1,
+    ExchangeStatus.CONFIRMING: 2,
+    ExchangeStatus.VERIFYING: 3,
+    ExchangeStatus.EXCHANGING: 3,
+    ExchangeStatus.FAILED: 3,
+    ExchangeStatus.SENDING: 3,
+    ExchangeStatus.FINISHED: 4,
+    ExchangeStatus.REFUNDED: 4,
+}
 
 
 def watch_exchange(*, payment: HostPayment, actor: Actor) -> Said:
-    """Ask how the exchange is getting on, and settle the payment when its proceeds are finally here.
+    """Ask how the exchange is getting on, and end the payment when its proceeds, or its refund, are finally here.
 
     Raises:
         ProviderError: provider or node did not answer.
     """
+    rest = health.rest_of(health.EXCHANGE)
+    if rest is not None:
+        return rest
     current = payment.orders.get(is_current=True)
-    state = gateways.exchange().exchange(current.provider_order_id or "")
+    with health.counted(health.EXCHANGE):
+        state = gateways.exchange().exchange(current.provider_order_id or "")
+    said = _watch(payment, current, state, actor)
+    decision = waiting_decision(payment, said.reason) if isinstance(said, Review) else ""
+    return Wait(reason=decision, after_s=settings.EXCHANGE_POLL_EVERY_S) if decision else said
+
+
+def _watch(payment: HostPayment, current: ExchangeOrder, state: ExchangeState, actor: Actor) -> Said:
+    if _is_old_news(current, state, actor):
+        return _patient(payment, f"{state.raw_status} after {current.provider_status}, which is not believed")
     _observe(current, state, actor)
-    if state.status is ExchangeStatus.FINISHED:
-        return _receive(payment, current, state, actor)
-    if state.status in _UNDER_WAY:
-        return _patient(payment, state, _SLOW_AFTER)
-    if state.status is ExchangeStatus.VERIFYING:
-        return _patient(payment, state, _VERIFYING_SLOW_AFTER)
-    word = "an unknown word" if state.status is ExchangeStatus.UNKNOWN else "after our ETH was final there"
-    return Review(
-        reason=f"exchange {current.provider_order_id} is {state.raw_status}, {word}",
-        after_s=settings.EXCHANGE_POLL_EVERY_S,
-    )
+    return _STEPS[state.status](payment, current, actor)
 
 
-def settle(*, payment: HostPayment, actor: Actor, reason: str) -> None:
-    """final → settled with the sum of the credited receipts.
-
-    Raises:
-        PermanentError: nothing was credited.
-        StaleRowError: the payment is no longer final.
-    """
-    with transaction.atomic():
-        payment.locked()
-        current = payment.orders.get(is_current=True)
-        received = current.receipts.aggregate(units=Sum("units"))["units"]
-        if not received:
-            message = f"nothing was received for host payment {payment.pk}"
-            raise PermanentError(message)
-        if current.status == OrderStatus.OPEN:
-            current.move(OrderStatus.FINISHED, actor=actor, reason="proceeds received")
-        payment.move(
-            PaymentStatus.SETTLED,
-            actor=actor,
-            reason=reason,
-            data={"received_units": str(received)},
-            received_units=received,
-            review_reason="",
-            review_since=None,
-        )
+def _is_old_news(current: ExchangeOrder, state: ExchangeState, actor: Actor) -> bool:
+    known = _RANK.get(status_of(current.provider_status)) if current.provider_status else None
+    told = _RANK.get(state.status)
+    if known is None or told is None or told >= known:
+        return False
+    words = f"the provider says {state.raw_status} after {current.provider_status}; ignored"
+    if not current.status_changes.filter(reason=words).exists():
+        current.note(actor=actor, reason=words)
+    logger.warning("old news of an exchange", extra={"exchange": current.provider_order_id, "says": state.raw_status})
+    return True
 
 
 def _observe(current: ExchangeOrder, state: ExchangeState, actor: Actor) -> None:
@@ -89,12 +94,12 @@ def _observe(current: ExchangeOrder, state: ExchangeState, actor: Actor) -> None
             reason=f"the provider says {state.raw_status}",
             data={"before": current.provider_status, "payout_hash": state.payout_hash or ""},
         )
-    current.provider_status = state.raw_status[:32]
-    current.reported_units = None if state.amount_to is None else _whole_units(state.amount_to)
-    current.payin_hash = (state.payin_hash or "")[:66]
-    current.payout_hash = (state.payout_hash or "")[:66]
-    current.refund_hash = (state.refund_hash or "")[:66]
-    current.latest_answer = state.raw
+    current.provider_status = state.raw_status
+    current.reported_units = units_or_none(state.amount_to)
+    current.payin_hash = state.payin_hash or ""
+    current.payout_hash = state.payout_hash or ""
+    current.refund_hash = state.refund_hash or ""
+    current.latest_answer = dict(state.raw)
     current.polled_at = timezone.now()
     current.save(
         update_fields=(
@@ -109,88 +114,103 @@ def _observe(current: ExchangeOrder, state: ExchangeState, actor: Actor) -> None
     )
 
 
-def _whole_units(amount: Decimal) -> int:
-    """The provider rounds its figure to eight places; the token has six."""
-    return to_units(amount.quantize(Decimal("0.000001"), rounding="ROUND_DOWN"), USDT)
+def _receive(payment: HostPayment, current: ExchangeOrder, actor: Actor) -> Said:
+    """The provider is done: pass on what the chain proves, if it is what the provider and the books say."""
+    name = f"exchange {current.provider_order_id}"
+    found = find_named(payment, current, current.payout_hash)
+    if found is None:
+        return _late(payment, f"{name} is finished, its USDT is not final on chain")
+    if found.doubt:
+        return Review(reason=found.doubt, after_s=settings.EXCHANGE_POLL_EVERY_S)
+    if current.reported_units is None and not _is_slow(payment, _SLOW_AFTER):
+        # Null for a while after the end. Without it nobody can tell whether another transfer is to come.
+        return Wait(reason=f"{name} is finished, its figure is not told yet", after_s=settings.EXCHANGE_POLL_EVERY_S)
+    return _pass_on(payment, current, found, actor, because="the exchange is finished")
 
 
-def _patient(payment: HostPayment, state: ExchangeState, slow_after: timedelta) -> Said:
-    if state.status is ExchangeStatus.VERIFYING:
-        reason = "the provider verifies the deposit (compliance hold)"
-    elif timezone.now() - payment.status_changed_at > slow_after:
-        reason = f"the exchange is {state.raw_status} for longer than usual"
-    else:
+def _await_payout(payment: HostPayment, current: ExchangeOrder, actor: Actor) -> Said:
+    """The whole payout may be final on chain before the provider says so: the chain is right."""
+    found = find_named(payment, current, current.payout_hash) if current.payout_hash else find_unnamed(payment, current)
+    if found is None or not found.logs or not is_as_ordered(payment, current, found.units):
+        return _patient(payment, current.provider_status)
+    because = f"it is final on chain, though the provider still says {current.provider_status}"
+    return _pass_on(payment, current, found, actor, because=because)
+
+
+def _await_confirmations(payment: HostPayment, current: ExchangeOrder, _actor: Actor) -> Said:
+    return _patient(payment, current.provider_status)
+
+
+def _await_verification(payment: HostPayment, current: ExchangeOrder, _actor: Actor) -> Said:
+    return _held(payment, current, "is held by the provider for verification", _VERIFYING_SLOW_AFTER)
+
+
+def _await_late_deposit(payment: HostPayment, current: ExchangeOrder, _actor: Actor) -> Said:
+    """Our deposit came late by the provider's clock. It exchanges at another rate, or refunds, or holds it."""
+    return _held(payment, current, "is expired by the provider's word, and our deposit is there", _SLOW_AFTER)
+
+
+def _failed(_payment: HostPayment, current: ExchangeOrder, _actor: Actor) -> Said:
+    return Review(
+        reason=f"{_exposed(current)} is failed at the provider: ask it for the refund; it is followed when it comes",
+        after_s=settings.EXCHANGE_POLL_EVERY_S,
+    )
+
+
+def _unknown_word(_payment: HostPayment, current: ExchangeOrder, _actor: Actor) -> Said:
+    return Review(
+        reason=f"{_exposed(current)} is {current.provider_status}, an unknown word",
+        after_s=settings.EXCHANGE_POLL_EVERY_S,
+    )
+
+
+_STEPS: dict[ExchangeStatus, Callable[[HostPayment, ExchangeOrder, Actor], Said]] = {
+    ExchangeStatus.NEW: _await_confirmations,
+    ExchangeStatus.WAITING: _await_confirmations,
+    ExchangeStatus.CONFIRMING: _await_confirmations,
+    ExchangeStatus.VERIFYING: _await_verification,
+    ExchangeStatus.EXCHANGING: _await_payout,
+    ExchangeStatus.SENDING: _await_payout,
+    ExchangeStatus.FINISHED: _receive,
+    ExchangeStatus.REFUNDED: receive_refund,
+    ExchangeStatus.FAILED: _failed,
+    ExchangeStatus.EXPIRED: _await_late_deposit,
+    ExchangeStatus.UNKNOWN: _unknown_word,
+}
+
+
+def _pass_on(payment: HostPayment, current: ExchangeOrder, found: Found, actor: Actor, *, because: str) -> Said:
+    received = credit(payment, current, found.logs)
+    doubt = doubt_about(payment, current, received)
+    if doubt:
+        return Review(reason=doubt, after_s=settings.EXCHANGE_POLL_EVERY_S)
+    settle(payment=payment, actor=actor, reason=f"{format_units(received, USDT)} received: {because}")
+    return Proceed()
+
+
+def _patient(payment: HostPayment, word: str) -> Said:
+    if not _is_slow(payment, _SLOW_AFTER):
         return Poll(after_s=settings.EXCHANGE_POLL_EVERY_S)
-    if timezone.now() - payment.status_changed_at > slow_after:
+    return Review(reason=f"the exchange is {word} for longer than usual", after_s=settings.EXCHANGE_POLL_EVERY_S)
+
+
+def _late(payment: HostPayment, reason: str) -> Said:
+    if not _is_slow(payment, _SLOW_AFTER):
+        return Poll(after_s=settings.CHAIN_POLL_EVERY_S)
+    return Review(reason=reason, after_s=settings.EXCHANGE_POLL_EVERY_S)
+
+
+def _held(payment: HostPayment, current: ExchangeOrder, what: str, slow_after: timedelta) -> Said:
+    reason = f"{_exposed(current)} {what}"
+    if _is_slow(payment, slow_after):
         return Review(reason=reason, after_s=settings.EXCHANGE_POLL_EVERY_S)
     return Wait(reason=reason, after_s=settings.EXCHANGE_POLL_EVERY_S)
 
 
-def _receive(payment: HostPayment, current: ExchangeOrder, state: ExchangeState, actor: Actor) -> Said:
-    logs = _final_transfers(payment, state.payout_hash)
-    if not logs:
-        slow = timezone.now() - payment.status_changed_at > _SLOW_AFTER
-        reason = f"exchange {current.provider_order_id} is finished, its USDT is not final on chain"
-        if slow:
-            return Review(reason=reason, after_s=settings.EXCHANGE_POLL_EVERY_S)
-        return Poll(after_s=settings.CHAIN_POLL_EVERY_S)
-    received = _credit(payment, current, logs)
-    doubt = _doubt(payment, current, received)
-    if doubt:
-        return Review(reason=doubt)
-    settle(payment=payment, actor=actor, reason=f"{format_units(received, USDT)} received")
-    return Proceed()
+def _is_slow(payment: HostPayment, slow_after: timedelta) -> bool:
+    """Since the payment was final, which is when its money was the provider's."""
+    return timezone.now() - payment.status_changed_at > slow_after
 
 
-def _final_transfers(payment: HostPayment, payout_hash: str | None) -> tuple[TransferLog, ...]:
-    """The USDT that a final transaction brought to the payout address; empty while it is not final."""
-    if not payout_hash:
-        return ()
-    node = gateways.node()
-    receipt = node.receipt(payout_hash)
-    if receipt is None or not receipt.ok or not is_final(receipt):
-        return ()
-    return node.transfers_in(receipt, settings.USDT_CONTRACT_ADDRESS, payment.payout_address)
-
-
-def _credit(payment: HostPayment, current: ExchangeOrder, logs: tuple[TransferLog, ...]) -> int:
-    """Store each log once and return the order's whole proceeds in units.
-
-    Raises:
-        PermanentError: a log was credited to another order before.
-    """
-    for log in logs:
-        receipt, _ = Receipt.objects.get_or_create(
-            chain_id=payment.wallet.chain_id,
-            tx_hash=log.tx_hash,
-            log_index=log.log_index,
-            defaults={
-                "order": current,
-                "block_number": log.block_number,
-                "block_hash": log.block_hash,
-                "from_address": log.from_address,
-                "units": log.units,
-            },
-        )
-        if receipt.order_id != current.pk:
-            message = f"transfer {log.tx_hash}:{log.log_index} was credited to order {receipt.order_id} before"
-            raise PermanentError(message)
-    total = current.receipts.aggregate(units=Sum("units"))["units"]
-    return int(total)
-
-
-def _doubt(payment: HostPayment, current: ExchangeOrder, received: int) -> str:
-    """Why a person should look before `received` units are passed on; empty if there is no reason."""
-    got = from_units(received, USDT)
-    doubts = []
-    if payment.expected_usd is not None:
-        distance_bps = abs(got - payment.expected_usd) * _BPS / payment.expected_usd
-        if distance_bps > payment.tolerance_bps:
-            doubts.append(
-                f"{got:f} USDT received for {payment.expected_usd:f} USD: {distance_bps:.0f} bps apart,"
-                f" {payment.tolerance_bps} tolerated"
-            )
-    if current.reported_units is not None and current.reported_units != received:
-        reported = from_units(int(current.reported_units), USDT)
-        doubts.append(f"the provider reports {reported:f} USDT, the chain shows {got:f}")
-    return "; ".join(doubts)
+def _exposed(current: ExchangeOrder) -> str:
+    return f"exchange {current.provider_order_id} with our {format_units(int(current.send_units), ETH)}"

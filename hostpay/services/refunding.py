@@ -1,0 +1,132 @@
+"""final → refunded: the provider gives the deposit back; believed when the chain shows it, and what is missing booked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from config.lib.audit import Actor
+from config.lib.money import ETH, format_units
+from hostpay import gateways
+from hostpay.models import ExchangeOrder, HostPayment, OrderStatus, PaymentStatus, Refund
+from hostpay.services.confirming import is_final
+from hostpay.services.deciding import is_refund_accepted
+from hostpay.services.steps import Proceed, Review, Said, Wait
+
+# Refunds are sent by hand at some providers: a working day is no reason to call anybody.
+SLOW_AFTER = timedelta(days=1)
+_BPS = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Returned:
+    """A final transfer of ETH to the wallet."""
+
+    tx_hash: str
+    from_address: str
+    units: int
+    block_number: int
+    block_hash: str
+
+
+def receive_refund(payment: HostPayment, current: ExchangeOrder, actor: Actor) -> Said:
+    """Close the payment with what came back, once it is final on chain; until then, and in doubt, nothing is released.
+
+    Raises:
+        ProviderError: the node did not answer.
+    """
+    returned = find_refund(payment, current)
+    if isinstance(returned, str):
+        if timezone.now() - payment.status_changed_at > SLOW_AFTER:
+            return Review(reason=returned, after_s=settings.EXCHANGE_POLL_EVERY_S)
+        return Wait(reason=returned, after_s=settings.EXCHANGE_POLL_EVERY_S)
+    impossible, unlikely = _impossible(payment, current, returned), _unlikely(payment, current, returned)
+    if impossible or (unlikely and not is_refund_accepted(payment, unlikely)):
+        return Review(reason=impossible or unlikely, after_s=settings.EXCHANGE_POLL_EVERY_S)
+    close_refunded(payment=payment, current=current, returned=returned, actor=actor, reason="the refund is final")
+    return Proceed()
+
+
+def find_refund(payment: HostPayment, current: ExchangeOrder) -> Returned | str:
+    """What came back for the order by a final transaction, or a sentence that says why nothing is proven yet.
+
+    Raises:
+        ProviderError: the node did not answer.
+    """
+    amount = format_units(int(current.send_units), ETH)
+    name = f"exchange {current.provider_order_id} of {amount}"
+    if not current.refund_hash:
+        return f"{name} is {current.provider_status}, and no refund transaction is named"
+    node = gateways.node()
+    sent, receipt = node.transaction(current.refund_hash), node.receipt(current.refund_hash)
+    if sent is None or receipt is None or not receipt.ok or not is_final(receipt):
+        return f"{name} is {current.provider_status}, and its refund {current.refund_hash} is not final on chain"
+    # A receiver other than the wallet may still pay it from inside a contract; that is for a person to read.
+    if (sent.to_address or "").lower() != payment.wallet.address.lower() or not sent.value_wei:
+        return f"{name}: its refund {current.refund_hash} is no plain transfer of ETH to the wallet"
+    return Returned(
+        tx_hash=sent.tx_hash,
+        from_address=sent.from_address,
+        units=sent.value_wei,
+        block_number=receipt.block_number,
+        block_hash=receipt.block_hash,
+    )
+
+
+def close_refunded(
+    *, payment: HostPayment, current: ExchangeOrder, returned: Returned, actor: Actor, reason: str
+) -> None:
+    """Book the refund and its loss, and end the payment; its requester is told next, and gives the members back.
+
+    Raises:
+        StaleRowError: the payment is no longer final.
+    """
+    lost = max(int(current.send_units) - returned.units, 0)
+    told = f"{format_units(returned.units, ETH)} came back, {format_units(lost, ETH)} did not"
+    with transaction.atomic():
+        payment.locked()
+        Refund.objects.create(
+            order=current,
+            chain_id=payment.wallet.chain_id,
+            tx_hash=returned.tx_hash,
+            block_number=returned.block_number,
+            block_hash=returned.block_hash,
+            from_address=returned.from_address,
+            units=returned.units,
+            lost_units=lost,
+        )
+        current.move(OrderStatus.REFUNDED, actor=actor, reason=told)
+        payment.move(
+            PaymentStatus.REFUNDED,
+            actor=actor,
+            reason=f"{reason}: {told}",
+            data={"tx_hash": returned.tx_hash, "refunded_units": str(returned.units), "lost_units": str(lost)},
+            refunded_units=returned.units,
+            failure_reason=f"the exchange refunded it: {told}",
+            review_reason="",
+            review_since=None,
+        )
+
+
+def _impossible(payment: HostPayment, current: ExchangeOrder, returned: Returned) -> str:
+    """Why the payment must not end with this refund, whoever wants it; empty if it may."""
+    if Refund.objects.filter(chain_id=payment.wallet.chain_id, tx_hash=returned.tx_hash).exists():
+        return f"refund {returned.tx_hash} was credited to another order before"
+    if current.receipts.exists():
+        return f"{format_units(returned.units, ETH)} came back, and USDT arrived for the same exchange"
+    return ""
+
+
+def _unlikely(payment: HostPayment, current: ExchangeOrder, returned: Returned) -> str:
+    """Why a person should look before the payment ends with this refund; empty if there is no reason."""
+    sent = int(current.send_units)
+    back = f"{format_units(returned.units, ETH)} of {format_units(sent, ETH)} came back in {returned.tx_hash}"
+    if returned.units > sent:
+        return f"{back}: more than was sent"
+    if (sent - returned.units) * _BPS > payment.tolerance_bps * sent:
+        return f"{back}: more than {payment.tolerance_bps} bps are missing"
+    return ""
