@@ -29,6 +29,12 @@ SCHEDULE: tuple[Entry, ...] = (
         why="Takes up every payment that is due: the engine, of which messages are only hints.",
     ),
     Entry(
+        name="check the invariants",
+        task="config.tasks.check_invariants",
+        every_s=300,
+        why="Asks database and chain whether all that must hold, holds; a breach stops every new signature.",
+    ),
+    Entry(
         name="bound the inbox",
         task="payouts.tasks.bound_rejected_events",
         every_s=3600,

@@ -43,7 +43,7 @@ class Finding:
         return name if not self.breaches else f"{name}: {self.breaches[0].row}: {self.breaches[0].sentence}"
 
 
-def examine(*, with_chain: bool = True) -> list[Finding]:
+def examine(*, with_chain: bool = True, with_database: bool = True) -> list[Finding]:
     """Ask every invariant, in the order of its kind; a breach does not keep the others from being asked.
 
     Raises:
@@ -53,5 +53,5 @@ def examine(*, with_chain: bool = True) -> list[Finding]:
     return [
         Finding(invariant=invariant, breaches=invariant.look())
         for invariant in INVARIANTS
-        if with_chain or not invariant.asks_chain
+        if (with_chain if invariant.asks_chain else with_database)
     ]

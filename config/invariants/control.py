@@ -3,6 +3,7 @@
 from config.invariants.kinds import Invariant, by_sql
 
 # Ends are stamped by a worker's clock and signatures by the database's; clocks that agree are not this far apart.
+# A breaker opens beside a signature that is just being stored; a pause waits for that one.
 _CLOCKS_AGREE_WITHIN = "5 seconds"
 # Every step leaves the row with a later time within some minutes: older than this, no worker is alive.
 _LONGEST_SILENCE = "15 minutes"
@@ -12,7 +13,7 @@ WITH stop AS (
     SELECT 'pause ' || id AS what, paused_at AS began, least(resumed_at, expires_at) AS ended
       FROM hostpay_pause WHERE switch = 'signing'
      UNION ALL
-    SELECT 'breaker ' || id, opened_at, closed_at FROM hostpay_breaker
+    SELECT 'breaker ' || id, opened_at + %(agree)s::interval, closed_at FROM hostpay_breaker
 )
 SELECT 'transaction ' || tx.tx_hash, 'it was signed at ' || tx.created_at || ', while ' || stop.what || ' was in force'
   FROM hostpay_transaction tx

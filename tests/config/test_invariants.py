@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from datetime import timedelta
 from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.utils import timezone
 from pytest_django import Settings
 
 from batches.services import check_threshold
-from config import logs
+from config import logs, tasks
 from config.invariants import INVARIANTS, examine
+from config.schedule import SCHEDULE
 from hostpay import gateways
-from hostpay.models import Transaction
+from hostpay.models import Breaker, Heartbeat, HostPayment, Transaction, Wallet
 from tests import factories
 from tests.factories import ACTOR
 from tests.lib.settled import Settled, settled_batch
@@ -393,3 +397,51 @@ def test_credited_usdt_that_the_wallet_does_not_have_is_seen(world: World) -> No
         cursor.execute("UPDATE hostpay_receipt SET units = units + 10^15")
 
     assert "I20 the USDT credited is in the wallet" in _breached(with_chain=True)
+
+
+def _beat() -> Heartbeat:
+    with suppress(tasks.InvariantError):
+        tasks.check_invariants()
+    return Heartbeat.objects.get(pk=tasks.HEARTBEAT)
+
+
+def test_beat_asks_every_five_minutes() -> None:
+    (entry,) = [entry for entry in SCHEDULE if entry.task == tasks.check_invariants.name]
+
+    assert entry.every_s == 300
+
+
+def test_a_breach_opens_the_breaker_once_and_the_heartbeat_tells(world: World) -> None:
+    settled = settled_batch()
+    # A wallet of another chain, so that the chain has nothing to say of it.
+    Wallet.objects.update(chain_id=1)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE hostpay_receipt SET units = units - 1")
+
+    beats = [_beat(), _beat()]
+
+    (breaker,) = Breaker.objects.all()
+    assert (breaker.cause, breaker.opened_by, breaker.closed_at) == ("invariant", "beat:check the invariants", None)
+    assert breaker.detail.startswith(f"I8 only what logs prove is shared out, once: host payment {settled.payment.pk}:")
+    assert [bool(beat.failed_at and "InvariantError: I8" in beat.last_error) for beat in beats] == [True, True]
+
+
+def test_a_dead_worker_is_told_and_opens_no_breaker(world: World) -> None:
+    """What is late is not wrong: once the workers are back, money may go on without a person."""
+    settled = settled_batch()
+    HostPayment.objects.update(delivered_at=None, next_action_at=timezone.now() - timedelta(hours=1))
+
+    beat = _beat()
+
+    assert f"I16 nothing waits for nobody: host payment {settled.payment.pk}" in beat.last_error
+    assert not Breaker.objects.exists()
+
+
+def test_when_all_holds_the_heartbeat_is_good_and_no_breaker_opens(world: World) -> None:
+    _pay_once(world)
+
+    beat = _beat()
+
+    assert beat.succeeded_at is not None
+    assert beat.failed_at is None
+    assert not Breaker.objects.exists()
