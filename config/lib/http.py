@@ -50,6 +50,19 @@ def forbid_in_transaction(is_in_transaction: Callable[[], bool]) -> Callable[[],
     return before
 
 
+_transport: httpx.BaseTransport | None = None
+
+
+def travel_by(transport: httpx.BaseTransport | None) -> httpx.BaseTransport | None:
+    """Clients made from now on send through `transport`; None, as at start, is the real sockets. Returns the one before.
+
+    This is how a simulated world, or one that dies between a request and its answer, is put in the real one's place.
+    """
+    global _transport
+    before, _transport = _transport, transport
+    return before
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpAnswer:
     """What came back: any status below 500 but redirects and 429, which are raised."""
@@ -93,6 +106,7 @@ class HttpClient:
             follow_redirects=False,
             trust_env=False,
             limits=httpx.Limits(max_keepalive_connections=0),
+            transport=_transport,
         )
 
     def __repr__(self) -> str:
