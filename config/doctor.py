@@ -12,7 +12,6 @@ from django.db import Error as DatabaseError
 from django.db import connection
 from kombu.exceptions import OperationalError as BrokerError
 
-from config.env import SettingsError
 from config.lib.errors import SluiceError
 from config.lib.money import ETH, USDT, from_units
 from hostpay import gateways
@@ -115,6 +114,6 @@ def _provider() -> str:
 def _signer() -> str:
     try:
         signer = gateways.signer()
-    except SettingsError:
+    except gateways.NoKeyError:
         return "no keystore in this process: it cannot sign"
     return f"keystore opens, and is {signer.address}"

@@ -109,6 +109,22 @@ MAX_FEE_TO_VALUE_BPS = _read.whole("MAX_FEE_TO_VALUE_BPS", default=1000, minimum
 # A transaction that no block took for so long is signed again with higher fees, at most so often.
 REPLACE_AFTER_S = _read.whole("REPLACE_AFTER_S", default=1800, minimum=0, maximum=86_400)
 MAX_REPLACEMENTS = _read.whole("MAX_REPLACEMENTS", default=5, minimum=0, maximum=50)
+# How much may leave: in one payment, within an hour, within a day; and be with one provider at once, in ETH.
+MAX_SEND_ETH, MAX_SEND_ETH_PER_HOUR, MAX_SEND_ETH_PER_DAY, MAX_ETH_IN_FLIGHT = (
+    _read.decimal(name, default=Decimal(most), minimum=Decimal("0.000001"), maximum=Decimal(10**6))
+    for name, most in (
+        ("MAX_SEND_ETH", 10),
+        ("MAX_SEND_ETH_PER_HOUR", 20),
+        ("MAX_SEND_ETH_PER_DAY", 50),
+        ("MAX_ETH_IN_FLIGHT", 20),
+    )
+)
+if not MAX_SEND_ETH <= MAX_SEND_ETH_PER_HOUR <= MAX_SEND_ETH_PER_DAY:
+    _read.problem("MAX_SEND_ETH", "must be at most MAX_SEND_ETH_PER_HOUR, and that at most MAX_SEND_ETH_PER_DAY")
+if MAX_ETH_IN_FLIGHT < MAX_SEND_ETH:
+    _read.problem("MAX_ETH_IN_FLIGHT", "must be at least MAX_SEND_ETH")
+# So many payments in a row that were sent and brought nothing open the breaker.
+BREAKER_AFTER_FAILURES = _read.whole("BREAKER_AFTER_FAILURES", default=3, minimum=1, maximum=100)
 # How far the value of the ETH that leaves may be from the members' USD, in hundredths of a percent.
 VALUE_BAND_BPS = _read.whole("VALUE_BAND_BPS", default=1000, minimum=1, maximum=10_000)
 

@@ -4,7 +4,8 @@ from functools import cache
 
 from django.conf import settings
 
-from config.env import signer_secrets
+from config.env import SettingsError, signer_secrets
+from config.lib.errors import SluiceError
 from hostpay.providers.changenow import ChangeNow
 from hostpay.providers.ethereum import EthereumNode
 from hostpay.providers.signer import KeystoreSigner, Signer
@@ -27,14 +28,24 @@ def node(*, timeout_s: int | None = None) -> EthereumNode:
     return EthereumNode(rpc_url=settings.ETH_RPC_URLS[0], timeout_s=timeout_s or settings.PROVIDER_TIMEOUT_S)
 
 
+class NoKeyError(SluiceError):
+    """This process has no usable keystore in its environment: it is not the signer, and cannot sign."""
+
+    code = "no_key"
+
+
 @cache
 def signer() -> Signer:
-    """The host wallet's key.
+    """The host wallet's key; the first call decrypts it, which takes a second.
 
     Raises:
-        ImproperlyConfigured: this process has no keystore in its environment, so it is not the signer.
+        NoKeyError: this process is not the signer.
+        SignerError: it cannot be opened, or is of another wallet than the settings say.
     """
-    secrets = signer_secrets()
+    try:
+        secrets = signer_secrets()
+    except SettingsError:
+        raise NoKeyError("this process has no keystore in its environment, and cannot sign") from None
     return KeystoreSigner.open(
         path=secrets.keystore_path, passphrase=secrets.passphrase, expected_address=settings.HOST_WALLET_ADDRESS
     )

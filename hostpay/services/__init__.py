@@ -2,6 +2,7 @@
 
 from hostpay.services.advancing import Handover, advance, sign
 from hostpay.services.approvals import approve, propose_cancel, reject
+from hostpay.services.breaking import close_breaker, open_breaker, open_breakers
 from hostpay.services.cancelling import why_not_cancel
 from hostpay.services.explaining import explain_payment
 from hostpay.services.halting import halt_wallet, lift_halt
@@ -40,6 +41,7 @@ __all__ = (
     "advance",
     "approve",
     "beating",
+    "close_breaker",
     "close_unsent",
     "due_payments",
     "escalate",
@@ -52,6 +54,8 @@ __all__ = (
     "lift_halt",
     "live_payment",
     "nudge",
+    "open_breaker",
+    "open_breakers",
     "our_wallet",
     "pause",
     "propose_cancel",

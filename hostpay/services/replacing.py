@@ -27,6 +27,7 @@ from hostpay.models import (
     Wallet,
 )
 from hostpay.services.fees import Fees, market_fees, raised_fees, too_dear
+from hostpay.services.guarding import why_stopped
 from hostpay.services.pausing import is_paused
 from hostpay.services.signing import fee_quote, refuse_other_chain, why_not_now
 from hostpay.services.steps import Proceed, Review, Said, Wait
@@ -92,6 +93,9 @@ def _why_not_again(payment: HostPayment, variants: Sequence[Transaction]) -> Rev
     paused = is_paused(Switch.SIGNING)
     if paused is not None:
         return Wait(reason=f"signing is paused: {paused.reason}", after_s=settings.CHAIN_POLL_EVERY_S)
+    stopped = why_stopped()
+    if stopped is not None:
+        return stopped
     fees = _next_fees(newest)
     return fees if isinstance(fees, Wait) else None
 

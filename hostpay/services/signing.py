@@ -31,6 +31,7 @@ from hostpay.models import (
 from hostpay.providers.ethereum import FeeQuote, InsufficientFundsError, NodeAnswerError
 from hostpay.services.fees import Fees, market_fees, too_dear
 from hostpay.services.funding import why_not_fund
+from hostpay.services.guarding import why_not_sign, why_stopped
 from hostpay.services.halting import halt_wallet
 from hostpay.services.pausing import is_paused
 from hostpay.services.sending import send
@@ -80,12 +81,18 @@ def sign(*, payment: HostPayment, actor: Actor) -> Said:
 
 
 def refuse_other_chain(wallet: Wallet) -> None:
-    """Go on only if the node is on the wallet's chain.
+    """Go on only if our key is the wallet's, and the node on its chain.
 
     Raises:
-        PermanentError: it is on another one.
-        ProviderError: it did not answer.
+        PermanentError: one of them is not.
+        ProviderError: the node did not answer.
+        NoKeyError: this process has no key.
     """
+    # Here, before the transaction that signs: opening the keystore takes a second, which no lock must wait for.
+    key_of = gateways.signer().address
+    if key_of != wallet.address:
+        message = f"the key is of {key_of}, the payment is to leave {wallet.address}; nothing was signed"
+        raise PermanentError(message)
     chain_id = gateways.node().chain_id()
     if chain_id != wallet.chain_id:
         message = f"the node is on chain {chain_id}, the wallet on {wallet.chain_id}; nothing was signed"
@@ -109,6 +116,9 @@ def why_not_now(*, payment: HostPayment, wallet: Wallet) -> Said | None:
     paused = is_paused(Switch.SIGNING)
     if paused is not None:
         return Wait(reason=f"signing is paused: {paused.reason}", after_s=settings.SWEEP_EVERY_S)
+    stopped = why_stopped()
+    if stopped is not None:
+        return stopped
     if wallet.halted_at is not None:
         return Wait(reason=f"the wallet is halted: {wallet.halted_reason}", after_s=settings.SWEEP_EVERY_S)
     busy = wallet.payments.on_the_wire().exclude(pk=payment.pk).first()
@@ -182,7 +192,17 @@ def _sign_and_store(payment: HostPayment, current: ExchangeOrder, chain: _Chain,
         wallet = Wallet.objects.select_for_update().get(pk=payment.wallet_id)
         payment.locked()
         still_current = ExchangeOrder.objects.get(pk=current.pk, is_current=True, status=OrderStatus.OPEN)
-        not_now = why_not_now(payment=payment, wallet=wallet) or _nonce_is_not_ours(wallet, chain, actor)
+        not_now = (
+            why_not_now(payment=payment, wallet=wallet)
+            or why_not_sign(
+                payment=payment,
+                wallet=wallet,
+                current=still_current,
+                value_wei=int(still_current.send_units),
+                actor=actor,
+            )
+            or _nonce_is_not_ours(wallet, chain, actor)
+        )
         if not_now is not None:
             return not_now
         _store_signed(wallet, payment, still_current, chain, actor)

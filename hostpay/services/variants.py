@@ -61,7 +61,7 @@ def sign_variant(
     Raises:
         UnsignableError: a field is out of its bounds.
         SignerError: the key cannot be used.
-        ImproperlyConfigured: this process has no key.
+        NoKeyError: this process has no key.
     """
     unsigned = UnsignedTransfer(
         chain_id=slot.wallet.chain_id,

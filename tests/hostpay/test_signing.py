@@ -206,6 +206,12 @@ def test_f48_a_nonce_below_ours_sends_the_missing_bytes_again_and_skips_nothing(
         assert "one of ours is missing and was sent again" in second.waiting_reason
         assert Transaction.objects.count() == 1
         world.anvil.mine(2)
+    # What was final was taken back: nothing more is signed before a person has looked.
+    world.drive(lambda: bool(services.open_breakers()))
+    (opened,) = services.open_breakers()
+    assert opened.cause == "chain"
+    assert len(variants(second)) == 0
+    services.close_breaker(breaker=opened, actor=ALICE, reason="the same bytes are in the chain again")
     second = world.drive_to(second, "final")
 
     assert world.sent_transactions() == sent_without + 2
