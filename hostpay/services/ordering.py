@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.conf import settings
@@ -75,12 +75,12 @@ def order_again(payment: HostPayment, current: ExchangeOrder, actor: Actor, reas
 
 def is_fundable(current: ExchangeOrder) -> bool:
     """Whether the pay-in address may still be paid: young enough, and well within the provider's own limit."""
-    return timezone.now() - current.created_at <= FUNDABLE_FOR and is_in_time(current)
+    return timezone.now() - current.created_at <= FUNDABLE_FOR and is_in_time(current.valid_until)
 
 
-def is_in_time(current: ExchangeOrder) -> bool:
+def is_in_time(valid_until: datetime | None) -> bool:
     """Whether a deposit that is sent now reaches the provider before its limit, if it set one."""
-    return current.valid_until is None or timezone.now() + VALIDITY_MARGIN < current.valid_until
+    return valid_until is None or timezone.now() + VALIDITY_MARGIN < valid_until
 
 
 def _adopt_found(payment: HostPayment, found: ExchangeOrder, actor: Actor) -> Said:
@@ -196,6 +196,9 @@ def _store(
 ) -> Said:
     wrong = [f"{m.field} is {m.answered}, asked was {m.asked}" for m in verify_echo(request, placed)]
     wrong += wrong_payin(payment, intent, placed.payin_address)
+    if not is_in_time(placed.valid_until):
+        # Made anew it would be the same, and nothing would ever be paid.
+        wrong.append(f"the deposit must be there by {placed.valid_until}, which is too soon")
     if wrong:
         return _refuse(intent, actor, placed, "; ".join(wrong))
     try:

@@ -129,7 +129,7 @@ def doubt_about(payment: HostPayment, current: ExchangeOrder, received: int) -> 
         distance_bps = abs(got - payment.expected_usd) * _BPS / payment.expected_usd
         if distance_bps > payment.tolerance_bps:
             doubts.append(
-                f"{got:f} USDT received for {payment.expected_usd:f} USD: {distance_bps:.0f} bps apart,"
+                f"{got:f} USDT received for {payment.expected_usd.normalize():f} USD: {distance_bps:.0f} bps apart,"
                 f" {payment.tolerance_bps} tolerated"
             )
     elif current.expected_units is not None and not is_as_ordered(payment, current, received):

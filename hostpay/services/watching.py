@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 # An exchange takes minutes; a provider's compliance hold (`verifying`) takes days and has its own patience.
 _SLOW_AFTER = timedelta(minutes=45)
 _VERIFYING_SLOW_AFTER = timedelta(days=3)
+# So long the provider may take to say what the chain shows: its figure is the check on what is found there.
+_LAGS_AFTER = timedelta(minutes=10)
 
 # An order that has come so far does not go back, whatever a replica of the provider says that lags. What holds an
 # order up (verifying, failed) can be lifted by the provider's people, and the order then goes on.
@@ -129,7 +131,9 @@ def _receive(payment: HostPayment, current: ExchangeOrder, actor: Actor) -> Said
 
 
 def _await_payout(payment: HostPayment, current: ExchangeOrder, actor: Actor) -> Said:
-    """The whole payout may be final on chain before the provider says so: the chain is right."""
+    """The whole payout may be final on chain before the provider says so. When it lags, the chain is right."""
+    if not _is_slow(payment, _LAGS_AFTER):
+        return Poll(after_s=settings.EXCHANGE_POLL_EVERY_S)
     found = find_named(payment, current, current.payout_hash) if current.payout_hash else find_unnamed(payment, current)
     if found is None or not found.logs or not is_as_ordered(payment, current, found.units):
         return _patient(payment, current.provider_status)
