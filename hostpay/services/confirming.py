@@ -185,8 +185,7 @@ def _cancelled(
         payment.locked()
         variant.move(TransactionStatus.FINAL, actor=actor, reason=reason)
         drop_others(variants, variant, actor=actor, reason=reason)
-        for order in payment.orders.filter(is_current=True, status=OrderStatus.OPEN):
-            order.move(OrderStatus.ABANDONED, actor=actor, reason=reason, is_current=False)
+        _let_order_expire(payment, reason, actor)
         payment.move(
             PaymentStatus.CANCELLED,
             actor=actor,
@@ -216,6 +215,7 @@ def _reverted(
 
 def _fail(payment: HostPayment, reason: str, actor: Actor) -> None:
     """In review: ordering anew by itself could burn gas in a loop, so the requester hears of it from a person."""
+    _let_order_expire(payment, reason, actor)
     payment.move(
         PaymentStatus.FAILED,
         actor=actor,
@@ -230,6 +230,12 @@ def _fail(payment: HostPayment, reason: str, actor: Actor) -> None:
         unknown_since=None,
         next_action_at=None,
     )
+
+
+def _let_order_expire(payment: HostPayment, reason: str, actor: Actor) -> None:
+    """Nobody will pay it. It stays the current one: what was signed was signed for it."""
+    for order in payment.orders.filter(is_current=True, status=OrderStatus.OPEN):
+        order.move(OrderStatus.EXPIRED, actor=actor, reason=f"never paid: {reason}")
 
 
 def _reorganised(payment: HostPayment, variant: Transaction, receipt: Receipt | None, actor: Actor) -> None:

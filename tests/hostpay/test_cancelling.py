@@ -74,7 +74,7 @@ def test_f51_a_cancel_that_is_mined_first_keeps_the_value_here(world: World) -> 
     assert payment.status == "cancelled"
     assert payment.delivered_at is not None
     assert [v.status for v in variants(payment)] == ["dropped", "final"]
-    assert [(order.status, order.is_current) for order in payment.orders.all()] == [("abandoned", False)]
+    assert [(order.status, order.is_current) for order in payment.orders.all()] == [("expired", True)]
     assert payment.failure_reason.startswith(f"cancelled on chain by {cancel.tx_hash}")
     assert world.sent_transactions() == sent + 1
     assert world.anvil.node.balance_wei(original.to_address) == payin_before

@@ -146,6 +146,7 @@ def test_f52_a_transaction_that_reverted_costs_its_gas_and_asks_a_person(world: 
     assert (reverted.status, reverted.gas_used is not None) == ("reverted", True)
     assert int(reverted.effective_gas_price_wei or 0) > 0
     assert payment.delivered_at is None
+    assert [(order.status, order.is_current) for order in payment.orders.all()] == [("expired", True)]
     assert world.sent_transactions() == sent + 1
     # Nothing new is made by itself, and the wallet is free for others.
     look(payment)

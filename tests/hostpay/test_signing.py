@@ -94,6 +94,7 @@ def test_f44_a_crash_after_the_broadcast_leads_to_no_second_payment(world: World
         services.advance(payment_id=payment.pk, actor=ACTOR)
 
     assert HostPayment.objects.get().status == "signed"
+    world.anvil.mine()
     assert world.sent_transactions() == sent_before + 1
 
     world.drive_to(payment, "final")
