@@ -1,0 +1,181 @@
+"""F38: an exchange that fails before our ETH or after it, and refunds that come, come short, or never come."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from batches.models import BatchConversion
+from batches.services import check_threshold
+from config.lib.errors import RefusedError
+from hostpay.models import ExchangeOrder, HostPayment, OrderStatus, Receipt, Refund, Transaction
+from hostpay.services import accept_refund
+from payouts.models import Accumulation
+from tests import factories
+from tests.lib.swaps import OPERATOR, Swaps, fresh, long_ago, order_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SENT = 15 * 10**15
+FEE = 5 * 10**14
+
+
+def test_f38_an_exchange_that_failed_before_our_eth_is_not_paid_and_the_members_are_released(swaps: Swaps) -> None:
+    payment = batch_payment()
+    payment = swaps.world.drive_to(payment, "ordered", may_sign=False)
+    swaps.world.exchange.force(order_of(payment).provider_order_id or "", "failed")
+    ExchangeOrder.objects.update(status_changed_at=timezone.now() - timedelta(minutes=2))
+    sent_before = swaps.world.sent_transactions()
+
+    swaps.look_until(lambda: fresh(payment).delivered_at is not None)
+
+    ended = fresh(payment)
+    assert ended.status == "failed"
+    assert "is failed, and nothing was paid to it" in ended.failure_reason
+    assert ExchangeOrder.objects.get().status == OrderStatus.FAILED
+    assert BatchConversion.objects.get().status == "failed"
+    assert set(Accumulation.objects.values_list("status", "batch_conversion")) == {("pending", None)}
+    assert not Transaction.objects.exists()
+    assert swaps.world.sent_transactions() == sent_before
+
+
+def test_f38_failed_after_our_eth_is_for_a_person_and_releases_nobody(swaps: Swaps) -> None:
+    payment = batch_payment()
+    swaps.world.exchange.set(outcome={"fail": "after_deposit"})
+
+    payment = swaps.world.drive_to_review(payment)
+
+    assert "with our 0.015 ETH is failed at the provider: ask it for the refund" in payment.review_reason
+    assert (payment.status, payment.next_action_at is not None) == ("final", True)
+    assert set(Accumulation.objects.values_list("status", flat=True)) == {"swapping"}
+    assert not Refund.objects.exists()
+
+
+def test_f38_a_refund_is_believed_when_it_is_final_and_its_loss_is_booked(swaps: Swaps) -> None:
+    payment = batch_payment()
+    swaps.world.exchange.set(outcome={"refund": "sent"})
+    sent_before = swaps.world.sent_transactions()
+
+    swaps.look_until(lambda: fresh(payment).delivered_at is not None)
+
+    ended, refund = fresh(payment), Refund.objects.get()
+    assert (ended.status, ended.refunded_units, ended.review_reason) == ("refunded", SENT - FEE, "")
+    assert (int(refund.units), int(refund.lost_units)) == (SENT - FEE, FEE)
+    assert refund.tx_hash == order_of(payment).refund_hash
+    assert order_of(payment).status == OrderStatus.REFUNDED
+    assert ended.failure_reason == "the exchange refunded it: 0.0145 ETH came back, 0.0005 ETH did not"
+    assert BatchConversion.objects.get().status == "failed"
+    assert set(Accumulation.objects.values_list("status", "batch_conversion")) == {("pending", None)}
+    assert ended.received_units is None
+    assert swaps.world.sent_transactions() == sent_before + 1
+    assert not Receipt.objects.exists()
+
+
+def test_f38_the_refund_that_a_person_asked_for_is_followed_by_itself(swaps: Swaps) -> None:
+    payment = swaps.deposited(outcome={"fail": "after_deposit"})
+    payment = swaps.world.drive_to_review(payment)
+
+    answer = swaps.world.exchange.http.post(
+        "/v2/exchange/refund",
+        json={"id": order_of(payment).provider_order_id, "address": swaps.world.wallet_address},
+    )
+
+    assert answer.json() == {"result": True}
+    payment = swaps.world.drive_to(payment, "refunded")
+    assert payment.review_reason == ""
+    assert Refund.objects.get().order == order_of(payment)
+
+
+def test_f38_a_refund_that_never_comes_is_waited_for_and_told_after_its_time(swaps: Swaps) -> None:
+    payment = swaps.deposited(outcome={"refund": "never"})
+    swaps.provider_says(payment, "refunded")
+
+    swaps.step()
+    waiting = fresh(payment)
+    assert "is refunded, and no refund transaction is named" in waiting.waiting_reason
+    assert "0.015 ETH" in waiting.waiting_reason
+    long_ago(payment, timedelta(days=2))
+    swaps.step()
+
+    late = fresh(payment)
+    assert late.review_reason == waiting.waiting_reason
+    assert (late.status, late.delivered_at, late.next_action_at is not None) == ("final", None, True)
+    assert not Refund.objects.exists()
+
+
+def test_f38_a_refund_that_is_only_said_is_not_believed(swaps: Swaps) -> None:
+    payment = swaps.deposited(outcome={"refund": "never"})
+    swaps.provider_says(payment, "refunded")
+    swaps.answer_by_id("refundHash", "0x" + "66" * 32)
+
+    swaps.step()
+
+    assert "is not final on chain" in fresh(payment).waiting_reason
+    assert fresh(payment).status == "final"
+
+
+def test_f38_a_transfer_that_is_not_to_us_is_no_refund(swaps: Swaps) -> None:
+    payment = swaps.deposited(outcome={"refund": "never"})
+    swaps.provider_says(payment, "refunded")
+    swaps.answer_by_id("refundHash", Transaction.objects.get().tx_hash)
+
+    swaps.step()
+    long_ago(payment, timedelta(days=2))
+    swaps.step()
+
+    assert "is no plain transfer of ETH to the wallet" in fresh(payment).review_reason
+    assert not Refund.objects.exists()
+
+
+def test_f38_a_refund_that_comes_short_is_for_a_person_who_may_take_it(swaps: Swaps) -> None:
+    swaps.world.exchange.set(refund_fee="0.004")
+    payment = swaps.world.drive_to_review(swaps.deposited(outcome={"refund": "sent"}))
+    doubt = payment.review_reason
+    assert doubt.startswith("0.011 ETH of 0.015 ETH came back in 0x")
+    assert doubt.endswith("more than 1000 bps are missing")
+    assert not Refund.objects.exists()
+
+    accept_refund(payment=payment, actor=OPERATOR, reason="their fee, ticket 12")
+    payment = swaps.world.drive_to(payment, "refunded")
+
+    assert payment.refunded_units == 11 * 10**15
+    assert int(Refund.objects.get().lost_units) == 4 * 10**15
+    (decided,) = payment.status_changes.filter(data__decision="accept_refund")
+    assert (decided.actor, decided.data["about"]) == ("admin:olga", doubt)
+
+
+def test_f38_one_refund_transaction_ends_one_payment(swaps: Swaps) -> None:
+    swaps.world.drive_to(swaps.deposited(outcome={"refund": "sent"}), "refunded")
+    first = Refund.objects.get()
+    second = swaps.deposited(outcome={"refund": "never"})
+    swaps.provider_says(second, "refunded")
+    swaps.answer_by_id("refundHash", first.tx_hash)
+
+    second = swaps.world.drive_to_review(second)
+
+    assert second.review_reason == f"refund {first.tx_hash} was credited to another order before"
+    with pytest.raises(RefusedError):
+        accept_refund(payment=swaps.request(), actor=OPERATOR, reason="no refund there")
+    accept_refund(payment=second, actor=OPERATOR, reason="I want it anyway")
+    swaps.step()
+    assert fresh(second).status == "final"
+    assert Refund.objects.count() == 1
+
+
+def test_f38_a_purpose_whose_money_came_back_may_be_requested_anew(swaps: Swaps) -> None:
+    first = swaps.world.drive_to(swaps.deposited(outcome={"refund": "sent"}), "refunded")
+
+    again = swaps.request(reference=first.reference)
+
+    assert again.pk != first.pk
+    assert swaps.world.drive_to(again, "settled").received_units == 29_750_000
+
+
+def batch_payment() -> HostPayment:
+    """Of a batch of two members worth 30 dollars together."""
+    factories.policy("20")
+    factories.accumulations("20", "10")
+    check_threshold(actor=factories.ACTOR)
+    return HostPayment.objects.get()
