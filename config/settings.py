@@ -42,13 +42,16 @@ _SANDBOX_INGEST_SECRET = "whsec_c2FuZGJveC1vbmx5LWluZ2VzdC1zZWNyZXQtMDEyMw=="  #
 _SANDBOX_TOKEN_KEY = "sandbox-only-token-key-0123456789abcdef"  # noqa: S105
 _SANDBOX_API_KEY = "sandbox-only-changenow-key"
 _SANDBOX_IPN_SECRET = "sandbox-only-ipn-secret"  # noqa: S105
+_SANDBOX_NOWPAYMENTS_KEY = "sandbox-only-nowpayments-key"
 
 SECRET_KEY = _read.secret("SECRET_KEY", default=_sandbox(_SANDBOX_SECRET_KEY), minimum_length=50)
 SECRET_KEY_FALLBACKS = _read.secrets("SECRET_KEY_FALLBACKS", default=[], minimum_length=50)
 CHANGENOW_API_KEY = _read.secret("CHANGENOW_API_KEY", default=_sandbox(_SANDBOX_API_KEY), minimum_length=16)
-NOWPAYMENTS_IPN_SECRET = _read.secret(
-    "NOWPAYMENTS_IPN_SECRET", default=_sandbox(_SANDBOX_IPN_SECRET), minimum_length=16
+# Two at most: the one in use and, during a rotation, the one before it.
+NOWPAYMENTS_IPN_SECRETS = _read.secrets(
+    "NOWPAYMENTS_IPN_SECRET", default=_sandbox([_SANDBOX_IPN_SECRET]), minimum_length=16, maximum_count=2
 )
+NOWPAYMENTS_API_KEY = _read.secret("NOWPAYMENTS_API_KEY", default=_sandbox(_SANDBOX_NOWPAYMENTS_KEY), minimum_length=16)
 # Two at most: the one in use and, during a rotation, the one before it.
 INGEST_SIGNING_SECRETS = _read.secrets(
     "INGEST_SIGNING_SECRETS",
@@ -63,7 +66,8 @@ if LIVE:
     for _name, _value in (
         ("SECRET_KEY", SECRET_KEY),
         ("CHANGENOW_API_KEY", CHANGENOW_API_KEY),
-        ("NOWPAYMENTS_IPN_SECRET", NOWPAYMENTS_IPN_SECRET),
+        ("NOWPAYMENTS_IPN_SECRET", ",".join(NOWPAYMENTS_IPN_SECRETS)),
+        ("NOWPAYMENTS_API_KEY", NOWPAYMENTS_API_KEY),
         ("INGEST_SIGNING_SECRETS", ",".join(INGEST_SIGNING_SECRETS)),
         ("TOKEN_SIGNING_KEYS", ",".join(TOKEN_SIGNING_KEYS)),
     ):
@@ -78,7 +82,12 @@ CHANGENOW_API_URL = _read.url(
 CHANGENOW_FLOW = _read.word("CHANGENOW_FLOW", default="standard", choices=("standard", "fixed-rate"))
 # Whether the provider has enabled its «special partner fields» for the account, in which it returns our own order ids.
 CHANGENOW_PARTNER_FIELDS = _read.flag("CHANGENOW_PARTNER_FIELDS", default=not LIVE)
+NOWPAYMENTS_API_URL = _read.url(
+    "NOWPAYMENTS_API_URL", default="https://api.nowpayments.io" if LIVE else "http://127.0.0.1:8082", public=LIVE
+)
 ETH_RPC_URLS = _read.urls("ETH_RPC_URLS", default=_sandbox(["http://127.0.0.1:8545"]), public=LIVE)
+if len(set(ETH_RPC_URLS)) < len(ETH_RPC_URLS):
+    _read.problem("ETH_RPC_URLS", "must name each node once: one that agrees with itself proves nothing")
 ETH_CHAIN_ID = _read.whole("ETH_CHAIN_ID", default=1 if LIVE else 31337, minimum=1, maximum=2**63)
 ETH_CONFIRMATIONS = _read.whole("ETH_CONFIRMATIONS", default=12 if LIVE else 2, minimum=1, maximum=10_000)
 # In the sandbox: the first account of a development chain, and the contract it deploys first.
@@ -133,6 +142,8 @@ _DAY_S = 86_400
 THRESHOLD_CHECK_EVERY_S = _read.whole("THRESHOLD_CHECK_EVERY_S", default=900, minimum=1, maximum=_DAY_S)
 SWEEP_EVERY_S = _read.whole("SWEEP_EVERY_S", default=15, minimum=1, maximum=_DAY_S)
 EXCHANGE_POLL_EVERY_S = _read.whole("EXCHANGE_POLL_EVERY_S", default=30, minimum=1, maximum=_DAY_S)
+# The first look at a payment that is not finished at NOWPayments; the later ones are further apart.
+NOWPAYMENTS_POLL_EVERY_S = _read.whole("NOWPAYMENTS_POLL_EVERY_S", default=900, minimum=1, maximum=_DAY_S)
 CHAIN_POLL_EVERY_S = _read.whole("CHAIN_POLL_EVERY_S", default=12, minimum=1, maximum=_DAY_S)
 
 # --- Django ----------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from django.conf import settings
 from config.env import SettingsError, signer_secrets
 from config.lib.errors import SluiceError
 from hostpay.providers.changenow import ChangeNow
-from hostpay.providers.ethereum import EthereumNode
+from hostpay.providers.ethereum import NodePool
 from hostpay.providers.signer import KeystoreSigner, Signer
 
 
@@ -23,9 +23,13 @@ def exchange() -> ChangeNow:
 
 
 @cache
-def node(*, timeout_s: int | None = None) -> EthereumNode:
-    """The Ethereum node we read from and send through; a page that must not hang asks with a shorter time-out."""
-    return EthereumNode(rpc_url=settings.ETH_RPC_URLS[0], timeout_s=timeout_s or settings.PROVIDER_TIMEOUT_S)
+def node(*, timeout_s: int | None = None) -> NodePool:
+    """The Ethereum nodes we read from and send through; a page that must not hang asks with a shorter time-out."""
+    return NodePool(
+        rpc_urls=settings.ETH_RPC_URLS,
+        chain_id=settings.ETH_CHAIN_ID,
+        timeout_s=timeout_s or settings.PROVIDER_TIMEOUT_S,
+    )
 
 
 class NoKeyError(SluiceError):

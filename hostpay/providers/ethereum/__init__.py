@@ -3,6 +3,7 @@
 from hostpay.providers.ethereum.blocks import BlockRef, ChainTransaction, FeeQuote, Log, Receipt
 from hostpay.providers.ethereum.broadcasts import BroadcastOutcome, BroadcastResult
 from hostpay.providers.ethereum.node import EthereumNode, InsufficientFundsError, WouldRevertError
+from hostpay.providers.ethereum.pool import NodePool, NodeView
 from hostpay.providers.ethereum.rpc import NodeAnswerError
 from hostpay.providers.ethereum.transfers import TransferLog, UnsignableError, UnsignedTransfer
 
@@ -16,6 +17,8 @@ __all__ = (
     "InsufficientFundsError",
     "Log",
     "NodeAnswerError",
+    "NodePool",
+    "NodeView",
     "Receipt",
     "TransferLog",
     "UnsignableError",
