@@ -65,6 +65,9 @@ def look_for_block(*, payment: HostPayment, actor: Actor) -> Said:
             actor=actor,
             reason=f"{variant.tx_hash} in block {receipt.block_number}",
             signer_task="",
+            # Whatever a person was asked while it was out, the chain has decided.
+            review_reason="",
+            review_since=None,
         )
         note_if_too_late(payment, variants, actor=actor)
     return Poll(after_s=settings.CHAIN_POLL_EVERY_S)

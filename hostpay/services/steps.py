@@ -57,7 +57,7 @@ Said = Proceed | Poll | Wait | Review | Failed
 
 
 def lease_length() -> timedelta:
-    """How long a worker keeps a payment to itself: longer than all calls of one step together can take."""
+    """How long a worker keeps a payment to itself: longer than a step takes, which ends with its first call that fails."""
     return timedelta(seconds=4 * settings.PROVIDER_TIMEOUT_S)
 
 

@@ -107,8 +107,9 @@ def test_f49_it_is_signed_again_only_so_often_and_then_asks_a_person(world: Worl
         assert [v.kind for v in variants(payment)] == ["payment", "replacement", "replacement"]
         assert "signed 2 times again, which is as often as allowed" in payment.review_reason
         world.anvil.mine()
-        # The watch goes on all the same.
-        assert look(payment).status == "mined"
+        # The watch goes on all the same, and a block answers what a person was asked.
+        payment = look(payment)
+        assert (payment.status, payment.review_reason) == ("mined", "")
 
 
 def test_f49_nothing_is_signed_again_while_signing_is_paused(world: World) -> None:
