@@ -27,7 +27,8 @@ def retry_payment(*, payment: HostPayment, actor: Actor, reason: str) -> None:
     _need_reason(reason)
     with transaction.atomic():
         row = payment.locked()
-        if row.status in TERMINAL and (row.delivered_at is not None or row.status not in _TOLD_AGAIN):
+        is_for_review = bool(row.review_reason) and row.status not in _TOLD_AGAIN
+        if row.status in TERMINAL and (row.delivered_at is not None or is_for_review):
             raise RefusedError(
                 why=f"The payment ended as {row.status}; there is nothing to retry.",
                 next_step="Release its members, or let the next threshold check make a new batch.",
