@@ -40,7 +40,8 @@ class Stack:
     def pid_of(self, part: str) -> int | None:
         for line in read_status(self.state):
             if line["name"] == part:
-                return line["pid"]
+                pid: int | None = line["pid"]
+                return pid
         raise AssertionError(f"the stack has no part {part}")
 
     def is_ready(self) -> bool:
