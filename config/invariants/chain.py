@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from django.conf import settings
-from django.db.models import Min, QuerySet, Sum
+from django.db.models import QuerySet, Sum
 
 from config.invariants.kinds import MOST_BREACHES, Breach, Invariant
 from hostpay import gateways
-from hostpay.models import NonceSlot, Receipt, Transaction, TransactionStatus, Wallet
+from hostpay.models import Receipt, Transaction, TransactionStatus, Wallet
 
 # Older ones were looked at by earlier runs, while they were new; a chain does not change what is final.
 _NEWEST = 50
@@ -81,20 +81,16 @@ def _wrong_bytes(transactions: QuerySet[Transaction]) -> Iterator[Breach]:
 
 def _foreign_nonces() -> Iterator[Breach]:
     node = gateways.node()
-    for wallet in _our_wallets():
+    for wallet in _our_wallets().filter(next_nonce__isnull=False):
         # The chain first: what it has seen by now was committed here before it was sent.
         used = node.nonce(wallet.address)
-        slots = NonceSlot.objects.filter(wallet=wallet)
-        first = slots.aggregate(nonce=Min("nonce"))["nonce"]
-        if first is None:
-            continue
-        known = set(slots.values_list("nonce", flat=True))
-        for nonce in range(first, used):
-            if nonce not in known:
-                sentence = (
-                    f"the chain has a transaction of it with nonce {nonce}, and no payment of ours has that nonce"
-                )
-                yield Breach(row=f"wallet {wallet.pk}", sentence=sentence)
+        wallet.refresh_from_db(fields=("next_nonce",))
+        # Below it every nonce was given to a payment, or accepted as another's by the person who lifted the halt.
+        for nonce in range(wallet.next_nonce or 0, used):
+            sentence = (
+                f"the chain has a transaction of it with nonce {nonce}, and no payment of ours was given that nonce"
+            )
+            yield Breach(row=f"wallet {wallet.pk}", sentence=sentence)
 
 
 def _unexplained(transactions: QuerySet[Transaction]) -> Iterator[Breach]:
