@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import beat_init, celeryd_init, setup_logging
 from kombu import Exchange, Queue
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -70,6 +70,25 @@ app.autodiscover_tasks()
 @setup_logging.connect
 def keep_our_logging(**_options: object) -> None:
     """Celery configures logging unless somebody is connected here; the settings have done it already."""
+
+
+@celeryd_init.connect
+def check_worker(options: dict[str, Any], **_rest: object) -> None:
+    """Ends a worker that has a key it must not have, or finds another chain than the settings say."""
+    from config.starting import check_worker as check  # noqa: PLC0415 (clients, once the settings are read)
+
+    every = (DEFAULT_QUEUE, SIGNER_QUEUE)
+    check(
+        queues=set(options.get("queues") or every) - set(options.get("exclude_queues") or ()), signer_queue=SIGNER_QUEUE
+    )
+
+
+@beat_init.connect
+def check_beat(**_rest: object) -> None:
+    """Ends a beat that has the wallet's key."""
+    from config.starting import refuse_key  # noqa: PLC0415
+
+    refuse_key(who="beat")
 
 
 @app.on_after_finalize.connect

@@ -14,6 +14,7 @@ from kombu.exceptions import OperationalError as BrokerError
 
 from config.lib.errors import SluiceError
 from config.lib.money import ETH, USDT, from_units
+from config.starting import chain_in_words, contract_in_words
 from hostpay import gateways
 from hostpay.services import exchange_range, wallet_facts
 
@@ -27,20 +28,14 @@ class Finding:
     detail: str
 
 
-class UnwellError(SluiceError):
-    """What was looked at is there, and is not what the settings say."""
-
-    code = "unwell"
-
-
 def examine() -> list[Finding]:
     """Look at everything, one after the other; a failure is a finding, and the next thing is still looked at."""
     return [
         _look("settings", _settings),
         _look("database", _database),
         _look("broker", _broker),
-        _look("chain", _chain),
-        _look("USDT contract", _contract),
+        _look("chain", chain_in_words),
+        _look("USDT contract", contract_in_words),
         _look("wallet", _wallet),
         _look("provider", _provider),
         _look("signer", _signer),
@@ -80,21 +75,6 @@ def _broker() -> str:
     with current_app.connection_for_write() as broker:
         broker.ensure_connection(max_retries=1, timeout=3)
         return str(broker.as_uri())
-
-
-def _chain() -> str:
-    node = gateways.node()
-    chain_id = node.chain_id()
-    if chain_id != settings.ETH_CHAIN_ID:
-        raise UnwellError(f"the node is on chain {chain_id}, ETH_CHAIN_ID says {settings.ETH_CHAIN_ID}")
-    return f"chain {chain_id} at block {node.block_number()}"
-
-
-def _contract() -> str:
-    code = gateways.node().code(settings.USDT_CONTRACT_ADDRESS)
-    if not code:
-        raise UnwellError(f"there is no contract at {settings.USDT_CONTRACT_ADDRESS}")
-    return f"{len(code)} bytes of code at {settings.USDT_CONTRACT_ADDRESS}"
 
 
 def _wallet() -> str:

@@ -30,6 +30,8 @@ _FEE_BLOCKS: Final = 5
 _HASHES_ONLY: Final = False
 _BALANCE_OF: Final = "0x70a08231"
 """First four bytes of keccak of `balanceOf(address)`."""
+_DECIMALS: Final = "0x313ce567"
+"""The same of `decimals()`."""
 
 
 class InsufficientFundsError(TransientError):
@@ -155,6 +157,14 @@ class EthereumNode:
         word = data(self._rpc.ask("eth_call", call, "latest"), of=of)
         if len(word) != 32:
             raise NodeAnswerError(f"{of}: {len(word)} bytes are no balance; there is no such token")
+        return int.from_bytes(word, "big")
+
+    def token_decimals(self, contract: str) -> int:
+        """How many decimals the token at `contract` says it has."""
+        of = f"decimals of token {contract}"
+        word = data(self._rpc.ask("eth_call", {"to": contract, "data": _DECIMALS}, "latest"), of=of)
+        if len(word) != 32:
+            raise NodeAnswerError(f"{of}: {len(word)} bytes are no number; there is no such token")
         return int.from_bytes(word, "big")
 
     @staticmethod

@@ -167,6 +167,10 @@ class NodePool:
         """Base units of the token at `contract` that the address has."""
         return self._first(lambda node: node.usdt_balance(contract, address))
 
+    def token_decimals(self, contract: str) -> int:
+        """How many decimals the token at `contract` says it has."""
+        return self._first(lambda node: node.token_decimals(contract))
+
     @staticmethod
     def transfers_in(receipt: Receipt, contract: str, to: str) -> tuple[TransferLog, ...]:
         """The transfers of the token at `contract` to `to` that the receipt proves; none if it reverted."""
