@@ -6,13 +6,21 @@ happens exactly once.
 """
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Protocol
 from uuid import UUID
 
+from config.lib.errors import RefusedError
 from hostpay.models import Context
 
 # `threshold` waits for payouts to clients: until they are built, a request with it is refused.
 ACCEPTED_CONTEXTS = (Context.BATCH, Context.INSTANT)
+
+
+class NotAdmittedError(RefusedError):
+    """The requester does not stand by what somebody outside asks in its name."""
+
+    code = "not_admitted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +36,7 @@ class Settled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """A host payment ended without proceeds; no money left the house, or all of it came back."""
+    """A host payment ended without proceeds; no money left the house, or it came back, less what the provider kept."""
 
     payment_id: UUID
     context: str
@@ -36,8 +44,32 @@ class Failed:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutsideRequest:
+    """A host payment that somebody outside asks for, by a signed token."""
+
+    context: str
+    reference: str
+    amount_units: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """What the requester's books say of a purpose that an outsider may ask to be paid."""
+
+    expected_usd: Decimal
+    tolerance_bps: int
+
+
 class Handler(Protocol):
-    """What a requester does when it is told; both run inside the delivering transaction."""
+    """What a requester does when it is told, and whether it stands by what others ask in its name.
+
+    All run inside the transaction of what they are about.
+    """
+
+    def admit(self, request: OutsideRequest) -> Admission:
+        """Stand by the request, or raise RefusedError: a signature alone does not make a purpose."""
+        ...
 
     def on_settled(self, event: Settled) -> None: ...
 
@@ -46,6 +78,17 @@ class Handler(Protocol):
 
 class DoNothing:
     """The handler of a context whose requester needs no call-back."""
+
+    def admit(self, request: OutsideRequest) -> Admission:
+        """Nothing is admitted: a token names no address outside, and ours would keep what belongs to somebody else.
+
+        Raises:
+            NotAdmittedError: always.
+        """
+        raise NotAdmittedError(
+            why=f"A host payment with context {request.context} cannot be asked for by a token: it names no receiver.",
+            next_step="Request it inside the project, with the address that is to be paid.",
+        )
 
     def on_settled(self, event: Settled) -> None:
         """Nothing to do: the proceeds went straight to whom they were for."""

@@ -34,6 +34,8 @@ def why_not_retry(payment: HostPayment) -> str:
         return f"It ended as {payment.status}, and its requester has been told."
     if payment.status in ON_THE_WIRE:
         return f"It is {payment.status}: its signed bytes may still be mined, and are sent again as they are."
+    if payment.unknown_reason:
+        return "What a call came to is not known: that is found out first, and by itself."
     return ""
 
 

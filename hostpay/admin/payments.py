@@ -17,6 +17,7 @@ from config.lib.adminkit.admins import ObjectAdmin
 from config.lib.adminkit.links import page_of
 from config.lib.adminkit.pages import Flow, Page, facts, history, verdict
 from hostpay import services
+from hostpay.admin.doubts import ACCEPT_REFUND, ESCALATE, WAIT
 from hostpay.admin.operations import ACCEPT, CANCEL, RETRY
 from hostpay.admin.sections import condition, money_sections, payment_steps, work_facts
 from hostpay.models import Context, HostPayment
@@ -49,7 +50,7 @@ class HostPaymentAdmin(ObjectAdmin[HostPayment]):
     search_help_text = "a payment's id, or the id of what it is for"
     ordering = ("-created_at", "-id")
     sortable_by = ()
-    operations = (RETRY, ACCEPT, CANCEL)
+    operations = (RETRY, ACCEPT, WAIT, ESCALATE, ACCEPT_REFUND, CANCEL)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[HostPayment], search_term: str

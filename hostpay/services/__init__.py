@@ -8,6 +8,7 @@ from hostpay.services.explaining import explain_payment
 from hostpay.services.halting import halt_wallet, lift_halt
 from hostpay.services.heartbeats import beating
 from hostpay.services.operating import (
+    WAIT_FOR,
     accept_receipt,
     accept_refund,
     close_unsent,
@@ -30,6 +31,7 @@ from hostpay.services.tokens import forget_used_tokens, use_token_once
 from hostpay.services.wallets import WalletFacts, exchange_range, our_wallet, wallet_facts
 
 __all__ = (
+    "WAIT_FOR",
     "AdoptedOrder",
     "ConflictingRequestError",
     "Handover",
