@@ -119,15 +119,13 @@ MAX_FEE_TO_VALUE_BPS = _read.whole("MAX_FEE_TO_VALUE_BPS", default=1000, minimum
 REPLACE_AFTER_S = _read.whole("REPLACE_AFTER_S", default=1800, minimum=0, maximum=86_400)
 MAX_REPLACEMENTS = _read.whole("MAX_REPLACEMENTS", default=5, minimum=0, maximum=50)
 # How much may leave: in one payment, within an hour, within a day; and be with one provider at once, in ETH.
-MAX_SEND_ETH, MAX_SEND_ETH_PER_HOUR, MAX_SEND_ETH_PER_DAY, MAX_ETH_IN_FLIGHT = (
-    _read.decimal(name, default=Decimal(most), minimum=Decimal("0.000001"), maximum=Decimal(10**6))
-    for name, most in (
-        ("MAX_SEND_ETH", 10),
-        ("MAX_SEND_ETH_PER_HOUR", 20),
-        ("MAX_SEND_ETH_PER_DAY", 50),
-        ("MAX_ETH_IN_FLIGHT", 20),
-    )
+_LEAST_ETH, _MOST_ETH = Decimal("0.000001"), Decimal(10**6)
+MAX_SEND_ETH = _read.decimal("MAX_SEND_ETH", default=Decimal(10), minimum=_LEAST_ETH, maximum=_MOST_ETH)
+MAX_SEND_ETH_PER_HOUR = _read.decimal(
+    "MAX_SEND_ETH_PER_HOUR", default=Decimal(20), minimum=_LEAST_ETH, maximum=_MOST_ETH
 )
+MAX_SEND_ETH_PER_DAY = _read.decimal("MAX_SEND_ETH_PER_DAY", default=Decimal(50), minimum=_LEAST_ETH, maximum=_MOST_ETH)
+MAX_ETH_IN_FLIGHT = _read.decimal("MAX_ETH_IN_FLIGHT", default=Decimal(20), minimum=_LEAST_ETH, maximum=_MOST_ETH)
 if not MAX_SEND_ETH <= MAX_SEND_ETH_PER_HOUR <= MAX_SEND_ETH_PER_DAY:
     _read.problem("MAX_SEND_ETH", "must be at most MAX_SEND_ETH_PER_HOUR, and that at most MAX_SEND_ETH_PER_DAY")
 if MAX_ETH_IN_FLIGHT < MAX_SEND_ETH:
