@@ -43,6 +43,7 @@ class Boundaries:
     places: list[str] = field(default_factory=list)
     is_dead: bool = False
     met: int = 0
+    has_written: bool = False
 
     def meet(self, when: str, what: str) -> None:
         """Called at every boundary."""
@@ -51,6 +52,7 @@ class Boundaries:
             raise SimulatedCrash
         place = f"{when} {what} in {_who_is_at_work()}"
         self.met += 1
+        self.has_written |= (when, what) in {("after", "commit"), ("after", "write")}
         is_new = place not in self.places
         if is_new:
             self.places.append(place)
