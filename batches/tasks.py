@@ -1,11 +1,13 @@
 """Celery's side of batches: an id and a call each."""
 
+from functools import partial
+
 from celery import shared_task
-from django.db import transaction
 
 from batches import services
 from batches.models import BatchConversion
 from config.lib.audit import beat
+from config.lib.commits import after_commit
 from hostpay import tasks as hostpay_tasks
 from hostpay.services import Handover, beating
 
@@ -24,11 +26,4 @@ def hint_at_payment_of(batch: BatchConversion) -> None:
     payment = services.payment_of(batch)
     if payment is None:
         return
-    payment_id = str(payment.pk)
-
-    # Not a partial: Django's robust hooks want a name to log.
-    def hint() -> None:
-        hostpay_tasks.hint(payment_id, Handover.WORKER)
-
-    # Robust: the batch stands even when the broker is down.
-    transaction.on_commit(hint, robust=True)
+    after_commit(partial(hostpay_tasks.hint, str(payment.pk), Handover.WORKER))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import current_app
 from django.conf import settings as django_settings
 from pytest_django import Settings
 
@@ -70,6 +71,21 @@ def anvil(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Anvil]:
     chain = Anvil(tmp_path_factory.mktemp("anvil"))
     with chain:
         yield chain
+
+
+@pytest.fixture
+def broker_down() -> Iterator[None]:
+    """A broker at an address where nobody listens."""
+    address = current_app.conf.broker_url
+    _connect_anew("redis://127.0.0.1:1/0")
+    yield
+    _connect_anew(address)
+
+
+def _connect_anew(address: str) -> None:
+    current_app.conf.update(broker_url=address)
+    # Celery keeps its connections; this is how it forgets them in a new process.
+    current_app._after_fork()  # type: ignore[attr-defined]
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from unfold.widgets import UnfoldAdminSelectWidget
 from config.lib.adminkit import cells
 from config.lib.adminkit.operations import ConfirmForm, Done, Operation, OperationForm, describe_state
 from config.lib.audit import Actor
+from config.lib.commits import after_commit
 from hostpay import services, tasks
 from hostpay.models import ON_THE_WIRE, Context, HostPayment, Pause, PaymentStatus, Receipt, Switch
 
@@ -22,7 +23,7 @@ _OPEN_UNSIGNED = (PaymentStatus.REQUESTED, PaymentStatus.ORDERED)
 
 def look_now(payment: HostPayment) -> None:
     """After the commit, tell a worker that the payment is due; the sweep would find it anyway."""
-    transaction.on_commit(partial(tasks.advance_payment.delay, str(payment.pk)), robust=True)
+    after_commit(partial(tasks.hint, str(payment.pk), services.Handover.WORKER))
 
 
 # --- retry

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from django.db import transaction
 from django.http import HttpResponse
 from rest_framework import serializers
 from rest_framework.permissions import AllowAny
@@ -14,6 +13,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from config.lib.api import StrictSerializer
+from config.lib.commits import after_commit
 from config.lib.errors import SluiceError
 from config.lib.problems import problem
 from hostpay.models import HostPayment
@@ -37,7 +37,7 @@ _STATUS_OF: tuple[tuple[type[SluiceError], int], ...] = (
 
 def look_soon(payment: HostPayment) -> None:
     """Tell a worker that the payment is due; without a broker the sweep finds it as well, so that is no failure."""
-    transaction.on_commit(partial(hint, str(payment.pk), Handover.WORKER), robust=True)
+    after_commit(partial(hint, str(payment.pk), Handover.WORKER))
 
 
 class TokenView(APIView):

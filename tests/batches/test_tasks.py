@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from celery import current_app
 
 from batches.models import BatchConversion, BatchStatus
 from batches.tasks import check_threshold
@@ -14,21 +11,6 @@ from hostpay.models import Heartbeat, HostPayment
 from tests import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def broker_down() -> Iterator[None]:
-    """A broker at an address where nobody listens."""
-    address = current_app.conf.broker_url
-    _connect_anew("redis://127.0.0.1:1/0")
-    yield
-    _connect_anew(address)
-
-
-def _connect_anew(address: str) -> None:
-    current_app.conf.update(broker_url=address)
-    # Celery keeps its connections; this is how it forgets them in a new process.
-    current_app._after_fork()  # type: ignore[attr-defined]
 
 
 def test_it_makes_a_batch_and_leaves_its_heartbeat() -> None:

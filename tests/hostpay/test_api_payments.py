@@ -196,3 +196,14 @@ def test_a_completed_payment_we_do_not_know_is_not_found(changes: dict[str, str]
 
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_payment")
     assert UsedToken.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_f46_a_request_without_a_broker_is_answered_as_what_it_is_done(
+    open_batch: BatchConversion, broker_down: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = post(URL, ask())
+
+    assert answer.status_code == 201
+    assert HostPayment.objects.get().next_action_at is not None
+    assert "Error calling after_commit.<locals>.run_hint" in caplog.text

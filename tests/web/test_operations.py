@@ -166,6 +166,18 @@ def test_it_retries_a_payment_in_review(scene: Scene, operator: Client) -> None:
     assert scene.stuck.status_changes.latest("pk").actor == "admin:anna"
 
 
+@pytest.mark.django_db(transaction=True)
+def test_f46_it_retries_though_the_broker_is_down(
+    transactional_db: None, scene: Scene, operator: Client, broker_down: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = confirm(operator, operation_of(scene.stuck, "retry"))
+
+    scene.stuck.refresh_from_db()
+    assert "is taken up again" in said(answer)
+    assert (answer.status_code, scene.stuck.review_reason) == (302, "")
+    assert "Error calling after_commit.<locals>.run_hint" in caplog.text
+
+
 def test_it_retries_a_batch_through_its_payment(scene: Scene, operator: Client) -> None:
     payment = payment_of(scene.waiting)
     HostPayment.objects.filter(pk=payment.pk).update(attempts=4, last_error="503")
