@@ -10,6 +10,7 @@ from batches.services.settling import (
     batch_of_reference,
     distribute,
     fail_batch,
+    open_batch_terms,
 )
 
 __all__ = (
@@ -24,6 +25,7 @@ __all__ = (
     "explain_batch",
     "explain_threshold",
     "fail_batch",
+    "open_batch_terms",
     "payment_of",
     "release_batch",
     "retry_batch",

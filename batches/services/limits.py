@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The provider's range in wei; no `max_wei`: it names none."""
+    """In wei: the provider's minimum, and the lower of its maximum and what may leave in one payment of ours."""
 
     min_wei: int
     max_wei: int | None
@@ -31,14 +31,15 @@ class Limits:
 
 
 def read_limits() -> Limits | None:
-    """The provider's range (one call), or None when it could not be read: the order then meets the rule itself."""
+    """The provider's range within ours (one call), or None when it could not be read: the order then meets the rule itself."""
     try:
         found = hostpay.exchange_range()
     except ProviderError as error:
         logger.warning("provider range not read", extra={"error": str(error)})
         return None
     # Rounded to the safe side, should the provider name more decimals than the coin has.
+    theirs = None if found.maximum is None else floor(Fraction(found.maximum) * ETH.units_per_one)
+    ours = hostpay.most_wei_at_once()
     return Limits(
-        min_wei=ceil(Fraction(found.minimum) * ETH.units_per_one),
-        max_wei=None if found.maximum is None else floor(Fraction(found.maximum) * ETH.units_per_one),
+        min_wei=ceil(Fraction(found.minimum) * ETH.units_per_one), max_wei=ours if theirs is None else min(ours, theirs)
     )

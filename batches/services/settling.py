@@ -9,6 +9,7 @@ from django.db import transaction
 from batches.models import BatchConversion, BatchStatus
 from config.lib.audit import Actor
 from config.lib.errors import RefusedError, SluiceError
+from hostpay.callbacks import Admission
 from payouts.services.members import Credited, credit_shares, return_members
 
 
@@ -39,6 +40,27 @@ def batch_of_reference(reference: str) -> UUID:
         message = f"{reference!r} is not how the id of a batch is written; is it {batch_id}?"
         raise UnknownBatchError(message)
     return batch_id
+
+
+def open_batch_terms(*, reference: str, amount_units: int) -> Admission | None:
+    """What the books expect of an open batch that sends exactly `amount_units` wei; None if there is none.
+
+    The batch's row stays locked to the end of the transaction, so that it cannot be released meanwhile.
+    """
+    try:
+        batch_id = batch_of_reference(reference)
+    except UnknownBatchError:
+        return None
+    batch = (
+        BatchConversion.objects.open()
+        .select_for_update(of=("self",))
+        .select_related("policy")
+        .filter(pk=batch_id, net_wei=amount_units, unreceipted_usd=0)
+        .first()
+    )
+    if batch is None:
+        return None
+    return Admission(expected_usd=batch.total_usd, tolerance_bps=batch.policy.tolerance_bps)
 
 
 def distribute(*, batch_id: UUID, received_units: int, actor: Actor, tx_hash: str = "") -> Credited | None:

@@ -16,6 +16,7 @@ from config.lib.api import StrictSerializer
 from config.lib.commits import after_commit
 from config.lib.errors import SluiceError
 from config.lib.problems import problem
+from hostpay.callbacks import NotAdmittedError
 from hostpay.models import HostPayment
 from hostpay.services import Handover
 from hostpay.services.handovers import UnknownReportError, UnsupportedAssetError
@@ -31,6 +32,7 @@ _STATUS_OF: tuple[tuple[type[SluiceError], int], ...] = (
     (TokenError, 400),
     (UnsupportedAssetError, 422),
     (UnknownContextError, 422),
+    (NotAdmittedError, 422),
     (UnknownReportError, 404),
 )
 

@@ -9,8 +9,10 @@ from django.db import IntegrityError, transaction
 from config.lib.audit import Actor
 from config.lib.errors import RefusedError, SluiceError
 from config.lib.money import ETH, to_units
+from hostpay.callbacks import ACCEPTED_CONTEXTS, Admission, OutsideRequest, handler_for
 from hostpay.models import Context, ExchangeOrder, HostPayment
 from hostpay.services.requesting import (
+    DEFAULT_TOLERANCE_BPS,
     AdoptedOrder,
     ConflictingRequestError,
     latest_payment,
@@ -51,6 +53,7 @@ def accept_request(*, claims: PaymentRequestClaims, actor: Actor) -> Handed:
     Raises:
         UnsupportedAssetError: not ETH on Ethereum.
         UnknownContextError: nobody is there who would be told the end.
+        NotAdmittedError: the requester's books know of no such purpose, or of another amount.
         ConflictingRequestError: the purpose was requested with other content, or the order is another payment's.
     """
     if (claims.from_currency.lower(), claims.from_network.lower()) != (ETH.ticker, ETH.network):
@@ -74,12 +77,12 @@ def hear_report(*, claims: SwapExecutedClaims) -> Handed:
     Nothing of the report is believed: amount and hash are read again from provider and chain.
 
     Raises:
-        UnknownReportError: we have no such payment.
+        UnknownReportError: we have no such payment, or it has another order by now.
     """
     with transaction.atomic():
         order = (
             ExchangeOrder.objects.select_related("payment")
-            .filter(provider_order_id=claims.cn_api_id, payment__reference=claims.batch_conversion_id)
+            .filter(provider_order_id=claims.cn_api_id, payment__reference=claims.batch_conversion_id, is_current=True)
             .first()
         )
         if order is None:
@@ -100,22 +103,39 @@ def _requested_once(claims: PaymentRequestClaims, actor: Actor) -> Handed:
         known = latest_payment(context=context, reference=reference)
         if known is not None:
             return Handed(known, is_new=False)
-    is_new = live_payment(context=context, reference=reference) is None
-    payment = request_payment(
-        context=context,
-        reference=reference,
-        amount_units=to_units(claims.from_amount, ETH),
-        actor=actor,
-        adopt=AdoptedOrder(provider_order_id=claims.cn_api_id, payin_address=claims.payin_address),
-    )
-    _refuse_another_order(payment, claims)
+    amount_units = to_units(claims.from_amount, ETH)
+    payment = live_payment(context=context, reference=reference)
+    is_new = payment is None
+    if payment is None:
+        admission = _admitted(context, reference, amount_units)
+        payment = request_payment(
+            context=context,
+            reference=reference,
+            amount_units=amount_units,
+            expected_usd=admission.expected_usd if admission else None,
+            tolerance_bps=admission.tolerance_bps if admission else DEFAULT_TOLERANCE_BPS,
+            actor=actor,
+            adopt=AdoptedOrder(provider_order_id=claims.cn_api_id, payin_address=claims.payin_address),
+        )
+    _refuse_other_content(payment, claims, amount_units)
     return Handed(payment, is_new=is_new)
 
 
-def _refuse_another_order(payment: HostPayment, claims: PaymentRequestClaims) -> None:
-    asked = {"provider_order_id": claims.cn_api_id, "payin_address": claims.payin_address}
-    if not ExchangeOrder.objects.filter(payment=payment, **asked).exists():
+def _admitted(context: Context, reference: str, amount_units: int) -> Admission | None:
+    """What the requester's books say of it; None where request_payment will refuse the context itself."""
+    if context not in ACCEPTED_CONTEXTS:
+        return None
+    request = OutsideRequest(context=context, reference=reference, amount_units=amount_units)
+    return handler_for(context).admit(request)
+
+
+def _refuse_other_content(payment: HostPayment, claims: PaymentRequestClaims, amount_units: int) -> None:
+    order = ExchangeOrder.objects.filter(
+        payment=payment, provider_order_id=claims.cn_api_id, payin_address=claims.payin_address
+    )
+    if payment.amount_units != amount_units or not order.exists():
         raise ConflictingRequestError(
-            why=f"Host payment {payment.pk} for {payment.context} {payment.reference} has another exchange order.",
+            why=f"Host payment {payment.pk} for {payment.context} {payment.reference} has another amount, exchange"
+            " order or pay-in address.",
             next_step="Ask for the existing one, or request another purpose.",
         )

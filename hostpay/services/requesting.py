@@ -84,7 +84,7 @@ def request_payment(
             wanted.save(force_insert=True)
             wanted.record_birth(actor=actor, reason="requested", data={"amount_units": str(amount_units)})
             if adopt is not None:
-                _store_adopted(wanted, adopt)
+                _store_adopted(wanted, adopt, actor)
     except IntegrityError:
         existing = live_payment(context=context, reference=reference)
         if existing is None:
@@ -105,11 +105,15 @@ def latest_payment(*, context: Context, reference: str) -> HostPayment | None:
 
 
 def nudge(*, payment_id: UUID) -> bool:
-    """Make the payment due now: a hint that there may be news. Says whether it has anything left to do."""
+    """Make the payment due now: a hint that there may be news. Says whether it changed anything.
+
+    What waits for a person alone (`next_action_at` is empty) goes on waiting.
+    """
+    now = timezone.now()
     return bool(
-        HostPayment.objects.filter(pk=payment_id, delivered_at__isnull=True)
+        HostPayment.objects.filter(pk=payment_id, delivered_at__isnull=True, next_action_at__gt=now)
         .exclude(status__in=TERMINAL, review_reason__gt="")
-        .update(next_action_at=timezone.now())
+        .update(next_action_at=now)
     )
 
 
@@ -118,8 +122,8 @@ def due_payments(*, now: datetime, limit: int) -> list[tuple[UUID, str]]:
     return list(HostPayment.objects.due(now).values_list("pk", "status")[:limit])
 
 
-def _store_adopted(payment: HostPayment, adopt: AdoptedOrder) -> None:
-    ExchangeOrder.objects.create(
+def _store_adopted(payment: HostPayment, adopt: AdoptedOrder, actor: Actor) -> None:
+    order = ExchangeOrder.objects.create(
         payment=payment,
         provider_order_id=adopt.provider_order_id,
         payin_address=adopt.payin_address,
@@ -127,6 +131,7 @@ def _store_adopted(payment: HostPayment, adopt: AdoptedOrder) -> None:
         payout_address=payment.payout_address,
         refund_address=payment.wallet.address,
     )
+    order.record_birth(actor=actor, reason="placed by the requester, to be verified with the provider")
 
 
 def _refuse_other_content(wanted: HostPayment, existing: HostPayment) -> None:

@@ -11,8 +11,11 @@ from django.conf import LazySettings
 from django.test import Client as Browser
 from django.utils import timezone
 
+from batches.models import BatchConversion
+from config.invariants import examine
 from hostpay.models import ExchangeOrder, HostPayment, PaymentStatus, UsedToken
 from hostpay.tokens import PaymentRequest, SwapExecuted, mint_payment_request, mint_swap_executed
+from tests import factories
 
 pytestmark = pytest.mark.django_db
 
@@ -45,11 +48,27 @@ def tell(**changes: Any) -> str:
     return mint_swap_executed(SwapExecuted(**{**facts, **changes}))
 
 
+@pytest.fixture
+def open_batch() -> BatchConversion:
+    """The batch that `ask` names: open, and of exactly that ETH."""
+    return BatchConversion.objects.create(
+        id="0a5b8a1e-0000-4000-8000-000000000001",
+        status="swapping",
+        policy=factories.policy("20"),
+        threshold_usd=20,
+        total_usd=Decimal("246.90"),
+        member_count=1,
+        net_wei=123456789012345678,
+        unreceipted_usd=0,
+        created_by="test",
+    )
+
+
 def post(url: str, token: Any) -> Any:
     return Browser().post(url, json.dumps({"token": token}), content_type="application/json")
 
 
-def test_it_requests_a_payment_of_the_order_it_names() -> None:
+def test_it_requests_a_payment_of_the_order_it_names(open_batch: BatchConversion) -> None:
     answer = post(URL, ask())
 
     payment = HostPayment.objects.get()
@@ -63,9 +82,59 @@ def test_it_requests_a_payment_of_the_order_it_names() -> None:
     assert (payment.amount_units, payment.requested_by) == (123456789012345678, "api:request token")
     order = ExchangeOrder.objects.get()
     assert (order.payment, order.provider_order_id, order.payin_address) == (payment, "order-1", PAYIN)
+    assert (payment.expected_usd, payment.tolerance_bps) == (Decimal("246.90"), 1000)
+    assert order.status_changes.get().to_status == "ordering"
 
 
-def test_the_same_request_in_a_fresh_token_gives_the_same_payment() -> None:
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        {"status": "cancelled", "failure_reason": "released"},
+        {"net_wei": 123456789012345677},
+        {"unreceipted_usd": Decimal(1)},
+        {"id": "0a5b8a1e-0000-4000-8000-000000000009"},
+    ],
+)
+def test_it_pays_for_no_batch_that_is_not_open_and_of_this_amount(
+    open_batch: BatchConversion, spoil: dict[str, Any]
+) -> None:
+    BatchConversion.objects.filter(pk=open_batch.pk).update(**spoil)
+
+    answer = post(URL, ask())
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "not_admitted")
+    assert not HostPayment.objects.exists()
+    assert not UsedToken.objects.exists()
+
+
+def test_it_takes_no_instant_payment_by_token() -> None:
+    """A token names no receiver; our own wallet would keep what belongs to somebody else."""
+    answer = post(URL, ask(context="instant"))
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "not_admitted")
+    assert not HostPayment.objects.exists()
+
+
+def test_a_payment_asked_for_by_token_breaks_no_invariant(open_batch: BatchConversion) -> None:
+    post(URL, ask())
+
+    # The bare batch of this test has no members; what is asked here is the history of what the token made.
+    of_history = [str(finding) for finding in examine(with_chain=False) if finding.invariant.id == "I11"]
+    assert of_history
+    assert not any("exchange order" in text or "host payment" in text for text in of_history if ": " in text)
+
+
+def test_a_report_does_not_wake_a_payment_that_waits_for_a_person(open_batch: BatchConversion) -> None:
+    post(URL, ask())
+    HostPayment.objects.update(review_reason="worth?", review_since=timezone.now(), next_action_at=None)
+
+    answer = post(COMPLETED, tell())
+
+    assert answer.status_code == 202
+    assert HostPayment.objects.get().next_action_at is None
+
+
+def test_the_same_request_in_a_fresh_token_gives_the_same_payment(open_batch: BatchConversion) -> None:
     first = post(URL, ask())
 
     again = post(URL, ask())
@@ -75,7 +144,9 @@ def test_the_same_request_in_a_fresh_token_gives_the_same_payment() -> None:
     assert UsedToken.objects.count() == 2
 
 
-def test_a_replayed_token_asks_for_nothing_even_when_the_payment_has_failed_meanwhile() -> None:
+def test_a_replayed_token_asks_for_nothing_even_when_the_payment_has_failed_meanwhile(
+    open_batch: BatchConversion,
+) -> None:
     token = ask()
     post(URL, token)
     HostPayment.objects.update(status=PaymentStatus.CANCELLED)
@@ -89,7 +160,9 @@ def test_a_replayed_token_asks_for_nothing_even_when_the_payment_has_failed_mean
 @pytest.mark.parametrize(
     "changes", [{"from_amount": Decimal("0.2")}, {"cn_api_id": "order-2"}, {"payin_address": OTHER_PAYIN}]
 )
-def test_the_same_purpose_with_other_content_is_a_conflict(changes: dict[str, Any]) -> None:
+def test_the_same_purpose_with_other_content_is_a_conflict(
+    open_batch: BatchConversion, changes: dict[str, Any]
+) -> None:
     post(URL, ask())
 
     answer = post(URL, ask(**changes))
@@ -99,8 +172,10 @@ def test_the_same_purpose_with_other_content_is_a_conflict(changes: dict[str, An
     assert UsedToken.objects.count() == 1
 
 
-def test_one_order_cannot_be_paid_for_two_purposes() -> None:
+def test_one_order_cannot_be_paid_for_two_purposes(open_batch: BatchConversion) -> None:
     post(URL, ask())
+    open_batch.pk = "0a5b8a1e-0000-4000-8000-000000000002"
+    open_batch.save(force_insert=True)
 
     answer = post(URL, ask(batch_conversion_id="0a5b8a1e-0000-4000-8000-000000000002"))
 
@@ -167,7 +242,7 @@ def test_other_methods_are_refused() -> None:
     assert (answer.status_code, answer["Allow"]) == (405, "GET, POST")
 
 
-def test_a_completed_payment_is_looked_at_at_once_and_only_once() -> None:
+def test_a_completed_payment_is_looked_at_at_once_and_only_once(open_batch: BatchConversion) -> None:
     post(URL, ask())
     later = timezone.now() + timedelta(hours=1)
     HostPayment.objects.update(next_action_at=later)
@@ -189,7 +264,7 @@ def test_a_completed_payment_is_looked_at_at_once_and_only_once() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"cn_api_id": "order-2"}, {"batch_conversion_id": "other"}])
-def test_a_completed_payment_we_do_not_know_is_not_found(changes: dict[str, str]) -> None:
+def test_a_completed_payment_we_do_not_know_is_not_found(open_batch: BatchConversion, changes: dict[str, str]) -> None:
     post(URL, ask())
 
     answer = post(COMPLETED, tell(**changes))
