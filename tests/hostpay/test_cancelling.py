@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.utils import timezone
@@ -10,6 +12,7 @@ from pytest_django import Settings
 
 from batches.models import BatchConversion
 from batches.services import check_threshold
+from config.lib import audit
 from config.lib.errors import RefusedError
 from hostpay import services
 from hostpay.models import Approval, HostPayment, SignerTask, Switch, Transaction, Wallet
@@ -29,6 +32,7 @@ from tests.hostpay.chain import (
     ordered,
     variants,
 )
+from tests.lib.concurrency import crew
 from tests.lib.world import World
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -283,3 +287,27 @@ def test_a_payment_is_cancelled_only_once(world: World) -> None:
 
         with pytest.raises(RefusedError, match="A cancel of the payment is signed already"):
             services.propose_cancel(payment=payment, actor=BOB, reason="to be sure")
+
+
+def test_f71_two_people_approve_at_once_and_one_of_them_does(world: World) -> None:
+    start = threading.Barrier(2)
+
+    def approve(proposal: Approval, name: str) -> str:
+        start.wait(10)
+        try:
+            services.approve(approval=proposal, actor=audit.admin(name), reason="seen it too")
+        except RefusedError as error:
+            return error.why
+        return "approved"
+
+    with no_blocks(world.anvil):
+        payment = on_the_wire(world)
+        proposal = services.propose_cancel(payment=payment, actor=ALICE, reason="the exchange is gone")
+        with crew(2) as workers:
+            asked = [workers.start(partial(approve, proposal, name)) for name in ("bob", "carol")]
+            said = sorted(future.result() for future in asked)
+
+        assert said[1] == "approved"
+        assert said[0].startswith("It was approved by admin:")
+        assert len([note for note in notes(payment) if note.startswith("approved to")]) == 1
+        assert [v.kind for v in variants(look(payment))] == ["payment", "cancel"]

@@ -215,6 +215,24 @@ def test_f48_a_pending_transaction_that_vanished_is_sent_again(world: World) -> 
     assert Wallet.objects.get().halted_at is None
 
 
+def test_f45_our_own_block_found_late_is_not_taken_for_somebody_elses(world: World, settings: Settings) -> None:
+    """Mined between the question for the receipt and the bytes sent again."""
+    with no_blocks(world.anvil):
+        payment = on_the_wire(world)
+        world.anvil.mine()
+        with FaultyNode(world.anvil.rpc_url) as node, through(node.url, settings):
+            node.say("eth_getTransactionReceipt", result=None)
+            node.say("eth_getTransactionByHash", result=None)
+
+            payment = look(payment)
+
+            assert (payment.status, payment.review_reason) == ("broadcast", "")
+            assert "shows no block" in payment.waiting_reason
+            assert node.count("eth_sendRawTransaction") == 1
+        assert Wallet.objects.get().halted_at is None
+        assert look(payment).status == "mined"
+
+
 def test_f48_a_nonce_used_elsewhere_under_our_payment_fails_it_when_that_is_final(world: World) -> None:
     with no_blocks(world.anvil):
         payment = on_the_wire(world)
