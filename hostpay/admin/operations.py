@@ -16,7 +16,7 @@ from config.lib.adminkit.operations import ConfirmForm, Done, Operation, Operati
 from config.lib.audit import Actor
 from config.lib.commits import after_commit
 from hostpay import services, tasks
-from hostpay.models import ON_THE_WIRE, Context, HostPayment, Pause, PaymentStatus, Receipt, Switch
+from hostpay.models import CLOSED_UNPAID, ON_THE_WIRE, Context, HostPayment, Pause, PaymentStatus, Receipt, Switch
 
 _OPEN_UNSIGNED = (PaymentStatus.REQUESTED, PaymentStatus.ORDERED)
 
@@ -120,8 +120,9 @@ ACCEPT: Operation[HostPayment] = Operation(
 def _why_not_cancel(payment: HostPayment) -> str:
     if payment.context == Context.BATCH:
         return "It belongs to a batch: release the batch, so that its members are pending again."
-    if payment.status not in _OPEN_UNSIGNED:
-        return f"It is {payment.status}; only what nobody signed yet can be cancelled."
+    ended_untold = payment.status in CLOSED_UNPAID and payment.delivered_at is None
+    if payment.status not in _OPEN_UNSIGNED and not ended_untold:
+        return f"It is {payment.status}; only what nobody signed yet, or what ended unpaid, can be closed."
     return ""
 
 

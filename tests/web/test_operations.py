@@ -11,11 +11,13 @@ from django.contrib.messages import get_messages
 from django.core import signing
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from batches.models import BatchConversion, BatchStatus, ConversionPolicy, ThresholdCheck
 from hostpay.models import Context, HostPayment, Pause, PaymentStatus, Switch
 from payouts.models import Accumulation, AccumulationStatus, ApiKey
 from tests.factories import accumulations, policy
+from tests.hostpay import rows
 from tests.web.scene import Scene
 
 TOKEN = re.compile(r'name="token" value="([^"]+)"')
@@ -344,3 +346,21 @@ def test_it_gives_a_viewer_no_button_and_no_way(scene: Scene, viewer: Client) ->
         assert viewer.get(url).status_code == 403
         assert viewer.post(url, {"reason": "x", "typed": "x"}).status_code == 403
     assert not ThresholdCheck.objects.filter(actor__startswith="admin:").exists()
+
+
+def test_it_closes_a_payment_that_ended_unpaid_and_that_no_batch_answers_for(operator: Client) -> None:
+    """Without it the review of a reverted instant payment would stay open for ever."""
+    ended = rows.payment(
+        context=Context.INSTANT,
+        status=PaymentStatus.FAILED,
+        failure_reason="reverted",
+        review_reason="reverted",
+        review_since=timezone.now(),
+        next_action_at=None,
+    )
+
+    confirm(operator, operation_of(ended, "cancel"), typed="CANCEL")
+
+    ended.refresh_from_db()
+    assert (ended.status, ended.review_reason) == (PaymentStatus.FAILED, "")
+    assert ended.delivered_at is not None
