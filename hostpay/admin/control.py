@@ -12,6 +12,7 @@ from config.lib.adminkit import cells
 from config.lib.adminkit.admins import ObjectAdmin
 from config.lib.adminkit.links import linked, linked_id
 from config.lib.adminkit.pages import Page, facts, raw
+from hostpay.admin.guards import APPROVE, CLOSE_BREAKER, OPEN_BREAKER, REJECT
 from hostpay.models import Approval, Breaker, Refund, ServiceHealth
 
 
@@ -22,6 +23,8 @@ class BreakerAdmin(ObjectAdmin[Breaker]):
     list_filter = ("cause",)
     ordering = ("-id",)
     sortable_by = ()
+    operations = (CLOSE_BREAKER,)
+    list_operations = (OPEN_BREAKER,)
 
     @admin.display(description="cause")
     def what(self, breaker: Breaker) -> str:
@@ -62,6 +65,7 @@ class ApprovalAdmin(ObjectAdmin[Approval]):
     list_select_related = ("payment",)
     ordering = ("-proposed_at", "-id")
     sortable_by = ()
+    operations = (APPROVE, REJECT)
 
     @admin.display(description="action")
     def what(self, approval: Approval) -> str:

@@ -12,6 +12,7 @@ from config.lib.adminkit.admins import ObjectAdmin
 from config.lib.adminkit.links import linked, list_of
 from config.lib.adminkit.pages import Page, Section, Table, columns, facts
 from hostpay.admin.facts import wallet_view
+from hostpay.admin.guards import LIFT_HALT
 from hostpay.models import NonceSlot, Wallet
 from hostpay.services import our_wallet
 
@@ -24,6 +25,7 @@ class WalletAdmin(ObjectAdmin[Wallet]):
     list_display = ("address", "chain_id", "next_nonce", "created_at")
     ordering = ("id",)
     sortable_by = ()
+    operations = (LIFT_HALT,)
 
     def page(self, _request: HttpRequest, obj: Wallet) -> Page:
         return Page(

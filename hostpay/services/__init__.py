@@ -7,6 +7,7 @@ from hostpay.services.cancelling import why_not_cancel
 from hostpay.services.explaining import explain_payment
 from hostpay.services.halting import halt_wallet, lift_halt
 from hostpay.services.heartbeats import beating
+from hostpay.services.limits import most_wei_at_once
 from hostpay.services.operating import (
     WAIT_FOR,
     accept_receipt,
@@ -55,6 +56,7 @@ __all__ = (
     "latest_payment",
     "lift_halt",
     "live_payment",
+    "most_wei_at_once",
     "nudge",
     "open_breaker",
     "open_breakers",

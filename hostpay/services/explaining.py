@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from config.lib.explain import Rule
 from hostpay.models import TERMINAL, HostPayment, Switch
+from hostpay.services.guarding import guard_rules
 from hostpay.services.pausing import is_paused
 
 
@@ -49,6 +50,17 @@ def _under_way(payment: HostPayment) -> list[Rule]:
     pause = is_paused(Switch.SIGNING)
     if pause is not None and payment.status in {"requested", "ordered"}:
         rules.append(Rule(name="signing not paused", ok=False, detail=str(pause), since=pause.paused_at))
+    if payment.status in {"requested", "ordered"}:
+        rules += guard_rules(payment)
+    if payment.wallet.halted_at is not None and payment.status != "final":
+        rules.append(
+            Rule(
+                name="wallet not halted",
+                ok=False,
+                detail=payment.wallet.halted_reason,
+                since=payment.wallet.halted_at,
+            )
+        )
     if payment.next_action_at is not None:
         rules.append(
             Rule(

@@ -24,12 +24,17 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 _LONGEST_WAIT_S = 3600
 
 
+def most_wei_at_once() -> int:
+    """The most that one payment may send."""
+    return _wei(settings.MAX_SEND_ETH)
+
+
 def why_over_limit(*, payment: HostPayment, provider: str, value_wei: int) -> Review | Wait | None:
     """Which limit the payment would break if it were signed now, with the figures; None if none.
 
     Too large in itself is for a person; what others have used up comes back by itself.
     """
-    most_wei = _wei(settings.MAX_SEND_ETH)
+    most_wei = most_wei_at_once()
     if value_wei > most_wei:
         return Review(
             reason=f"{_eth(value_wei)} are more than MAX_SEND_ETH allows in one payment, {_eth(most_wei)}; nothing was signed"

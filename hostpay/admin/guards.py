@@ -1,0 +1,177 @@
+"""What an operator may do about what holds money back: the breaker, a halted wallet, and what takes two people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from config.lib.adminkit import cells
+from config.lib.adminkit.links import page_of
+from config.lib.adminkit.operations import Done, Operation, describe_state
+from config.lib.audit import Actor
+from config.lib.errors import ProviderError, RefusedError
+from hostpay import services
+from hostpay.admin.operations import look_now
+from hostpay.models import Approval, Breaker, BreakerCause, HostPayment, Wallet
+
+# --- the breaker
+
+
+def _open(_: None, actor: Actor, given: dict[str, Any]) -> Done:
+    opened = services.open_breaker(cause=BreakerCause.OPERATOR, detail=given["reason"], actor=actor)
+    return Done(message="The breaker is open: nothing more is signed.", url=page_of(opened))
+
+
+OPEN_BREAKER: Operation[None] = Operation(
+    name="open",
+    label="Open the breaker",
+    icon="electrical_services",
+    is_grave=True,
+    consequence=lambda _: (
+        "Nothing more is signed until a person closes it again: no payment, no replacement with higher fees, no cancel. "
+        "What is signed already goes on to its end. To stop signing for a known time, pause it instead."
+    ),
+    run=_open,
+)
+
+
+def _why_not_close(breaker: Breaker) -> str:
+    return f"It was closed by {breaker.closed_by}: {breaker.close_reason}" if breaker.closed_at else ""
+
+
+def _close_consequence(breaker: Breaker) -> str:
+    others = [str(each) for each in services.open_breakers() if each.pk != breaker.pk]
+    after = f"It stays open all the same for: {'; '.join(others)}." if others else "Signing goes on at once."
+    return f"You say that this was looked into and is no danger any more: “{breaker.detail}” {after}"
+
+
+def _close(breaker: Breaker, actor: Actor, given: dict[str, Any]) -> Done:
+    services.close_breaker(breaker=breaker, actor=actor, reason=given["reason"])
+    return Done(message=f"Closed: {breaker.get_cause_display()}.")
+
+
+CLOSE_BREAKER: Operation[Breaker] = Operation(
+    name="close",
+    label="Close",
+    icon="play_circle",
+    is_grave=True,
+    consequence=_close_consequence,
+    why_not=_why_not_close,
+    seen=lambda breaker: str(breaker.closed_at),
+    typed=lambda _: "CLOSE",
+    run=_close,
+)
+
+
+# --- a halted wallet
+
+
+def _why_not_lift(wallet: Wallet) -> str:
+    return "" if wallet.halted_at else "It is not halted."
+
+
+def _lift(wallet: Wallet, actor: Actor, given: dict[str, Any]) -> Done:
+    try:
+        services.lift_halt(wallet=wallet, actor=actor, reason=given["reason"])
+    except ProviderError as error:
+        raise RefusedError(
+            why=f"The chain could not be asked: {error}.", next_step="Try again when the node answers."
+        ) from None
+    return Done(message=f"Wallet {wallet.address} may sign again.")
+
+
+LIFT_HALT: Operation[Wallet] = Operation(
+    name="lift_halt",
+    label="Lift the halt",
+    icon="play_circle",
+    is_grave=True,
+    consequence=lambda wallet: (
+        f"The wallet signs again, from the nonce at which the chain is now. It was halted because: “{wallet.halted_reason}”"
+        " Before you go on: find every transaction of this wallet that is on chain and not in our books. If one of them"
+        " paid for a payment below, that payment would be paid a second time."
+    ),
+    why_not=_why_not_lift,
+    seen=lambda wallet: str(wallet.halted_at),
+    typed=lambda wallet: wallet.address[-6:],
+    run=_lift,
+)
+
+
+# --- what takes two people
+
+
+def _propose(payment: HostPayment, actor: Actor, given: dict[str, Any]) -> Done:
+    approval = services.propose_cancel(payment=payment, actor=actor, reason=given["reason"])
+    return Done(
+        message=f"Proposed. Another operator must approve it before {approval.expires_at:%Y-%m-%d %H:%M} UTC.",
+        url=page_of(approval),
+    )
+
+
+PROPOSE_CANCEL: Operation[HostPayment] = Operation(
+    name="propose_cancel",
+    label="Propose to cancel on chain",
+    icon="undo",
+    is_grave=True,
+    consequence=lambda payment: (
+        f"You propose to spend the nonce of payment {payment} on nothing, so that its signed bytes can never be mined. "
+        "Another operator must approve it. Which of the two the chain takes, it decides: it may still be the payment."
+    ),
+    why_not=services.why_not_cancel,
+    seen=describe_state,
+    run=_propose,
+)
+
+
+def _why_not_decide(approval: Approval) -> str:
+    if approval.decision:
+        return f"It was {approval.decision} by {approval.decided_by}."
+    return "" if approval.is_open(timezone.now()) else "It has run out; propose it anew."
+
+
+def _approve_consequence(approval: Approval) -> str:
+    return (
+        f"{approval.proposed_by} proposed to {approval.get_action_display()} {cells.relative(approval.proposed_at)}: "
+        f"“{approval.reason}” With your approval the signer signs it at once; it cannot be taken back. Whoever proposed "
+        "it cannot approve it."
+    )
+
+
+def _approve(approval: Approval, actor: Actor, given: dict[str, Any]) -> Done:
+    with transaction.atomic():
+        services.approve(approval=approval, actor=actor, reason=given["reason"])
+        look_now(approval.payment)
+    return Done(message="Approved; the signer is asked.")
+
+
+APPROVE: Operation[Approval] = Operation(
+    name="approve",
+    label="Approve",
+    icon="check_circle",
+    is_grave=True,
+    consequence=_approve_consequence,
+    why_not=_why_not_decide,
+    seen=lambda approval: f"{approval.decision} {approval.payload_sha256}",
+    typed=lambda _: "APPROVE",
+    run=_approve,
+)
+
+
+def _reject(approval: Approval, actor: Actor, given: dict[str, Any]) -> Done:
+    services.reject(approval=approval, actor=actor, reason=given["reason"])
+    return Done(message="Rejected; nothing is done.")
+
+
+REJECT: Operation[Approval] = Operation(
+    name="reject",
+    label="Reject",
+    icon="block",
+    consequence=lambda approval: (
+        f"The proposal of {approval.proposed_by} to {approval.get_action_display()} is turned down. Nothing is done."
+    ),
+    why_not=_why_not_decide,
+    seen=lambda approval: approval.decision,
+    run=_reject,
+)
