@@ -55,8 +55,12 @@ class HostPaymentQuerySet(models.QuerySet["HostPayment"]):
         return self.exclude(status__in=CLOSED_UNPAID)
 
     def due(self, now: datetime) -> HostPaymentQuerySet:
-        """Those that something should be done for, longest due first."""
-        return self.filter(next_action_at__lte=now).order_by("next_action_at")
+        """Those that something should be done for, longest due first.
+
+        What nobody signed yet and a person must decide about is never due, whoever made it so.
+        """
+        undecided = ~Q(review_reason="") & Q(status__in=(PaymentStatus.REQUESTED, PaymentStatus.ORDERED))
+        return self.filter(next_action_at__lte=now).exclude(undecided).order_by("next_action_at")
 
     def undelivered(self) -> HostPaymentQuerySet:
         """Ended, and the requester has not been told."""

@@ -174,3 +174,10 @@ def test_it_credits_a_transfer_log_once() -> None:
         Receipt.objects.create(order=second, **log)
 
     assert ExchangeOrder.objects.get(pk=second.pk).receipts.count() == 0
+
+
+@pytest.mark.parametrize("status", ["requested", "ordered"])
+def test_a_payment_under_review_is_not_due_before_it_is_signed(status: str) -> None:
+    rows.payment(status=status, review_reason="worth?", review_since=timezone.now(), next_action_at=timezone.now())
+
+    assert not HostPayment.objects.due(timezone.now()).exists()
