@@ -42,7 +42,7 @@ def test_the_places_are_those_where_money_and_books_change(undisturbed: tuple[En
             "eth_sendRawTransaction in",
             "commit in confirming.",
             "commit in receiving.",
-            "commit in delivering.deliver",
+            "commit in delivering.",
         ):
             assert any(place.startswith(f"{when} {needed}") for place in places), (when, needed, places)
     assert len(places) >= 60
