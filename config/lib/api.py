@@ -17,6 +17,7 @@ from rest_framework.views import APIView
 
 from config.lib import audit
 from config.lib.audit import Actor
+from config.lib.bodies import BodyTooLargeError
 from config.lib.errors import ProviderError, RefusedError, SluiceError
 from config.lib.filters import Filters
 from config.lib.lifecycle import IllegalMoveError, StaleRowError
@@ -32,6 +33,7 @@ _STATUS_OF: tuple[tuple[type[SluiceError], int], ...] = (
     (ProviderError, 502),
 )
 _CODES = {
+    BodyTooLargeError: "body_too_large",
     exceptions.NotAuthenticated: "not_authenticated",
     exceptions.AuthenticationFailed: "not_authenticated",
     exceptions.PermissionDenied: "permission_denied",

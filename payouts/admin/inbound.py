@@ -14,6 +14,7 @@ from config.lib.adminkit import cells
 from config.lib.adminkit.admins import ObjectAdmin
 from config.lib.adminkit.links import linked
 from config.lib.adminkit.pages import Page, Raw, facts, raw
+from config.lib.exact_json import InexactJsonError, loads_exact
 from payouts.models import InboundEvent
 
 
@@ -77,8 +78,10 @@ def _body(event: InboundEvent) -> Raw:
     """The body indented if it is JSON, and else as text; money in it stays as it was written."""
     text = bytes(event.body).decode(errors="replace")
     try:
+        # Refuses what is nested so deep that reading it would end the process.
+        loads_exact(text)
         text = json.dumps(json.loads(text, parse_float=str, parse_int=str), indent=2, ensure_ascii=False)
         note = "Indented for reading; numbers are shown as strings, with all their digits."
-    except ValueError:
-        note = "Not JSON; shown as it came."
+    except InexactJsonError:
+        note = "Not JSON that we take; shown as it came."
     return Raw(title="Body", text=text, note=note)
