@@ -27,7 +27,13 @@ def transport_options(broker_url: str) -> dict[str, Any]:
     """
     if not urlsplit(broker_url).scheme.startswith(("redis", "rediss")):
         return {}
-    return {"visibility_timeout": 600, "unacked_restore_interval": 5, "unacked_restore_throttle": 1}
+    return {
+        "visibility_timeout": 600,
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+        # A machine that does not even refuse must not hold up a request that only wants to leave a hint.
+        "socket_connect_timeout": 1,
+    }
 
 
 app = Celery("sluice")

@@ -35,6 +35,12 @@ SCHEDULE: tuple[Entry, ...] = (
         why="Asks database and chain whether all that must hold, holds; a breach stops every new signature.",
     ),
     Entry(
+        name="follow NOWPayments",
+        task="payouts.tasks.sweep_nowpayments",
+        every_s=settings.SWEEP_EVERY_S,
+        why="Takes up notifications whose message was lost, books what arrived, and asks about what never finished.",
+    ),
+    Entry(
         name="bound the inbox",
         task="payouts.tasks.bound_rejected_events",
         every_s=3600,

@@ -1,9 +1,13 @@
-"""Background work of payouts."""
+"""Background work of payouts. A task is an id and a call; a message is a hint, the sweep is the engine."""
 
 from celery import shared_task
+from django.utils import timezone
 
+from config.lib import audit
 from hostpay.services import beating
 from payouts import services
+
+_SWEPT_AT_ONCE = 200
 
 
 @shared_task
@@ -11,3 +15,28 @@ def bound_rejected_events() -> None:
     """Keep only the newest deliveries that nobody signed."""
     with beating("bound_rejected_events"):
         services.bound_rejected_events()
+
+
+@shared_task
+def process_notification(event_id: int) -> None:
+    """Find out what a stored notification tells, and take its payment as far as it goes."""
+    actor = audit.worker("process_notification")
+    payment_pk = services.process_notification(event_id=event_id, actor=actor)
+    if payment_pk is not None:
+        services.advance_payment(payment_pk=payment_pk, actor=actor)
+
+
+@shared_task
+def advance_now_payment(payment_pk: int) -> None:
+    """Take the next step of a payment at NOWPayments."""
+    services.advance_payment(payment_pk=payment_pk, actor=audit.worker("advance_now_payment"))
+
+
+@shared_task
+def sweep_nowpayments() -> None:
+    """Hint at every notification that nobody processed, and at every payment that is due."""
+    with beating("sweep_nowpayments"):
+        for event_id in services.waiting_notifications(limit=_SWEPT_AT_ONCE):
+            process_notification.delay(event_id)
+        for payment_pk in services.due_payments(now=timezone.now(), limit=_SWEPT_AT_ONCE):
+            advance_now_payment.delay(payment_pk)

@@ -6,16 +6,31 @@ from payouts.models.accumulation import (
 )
 from payouts.models.api_key import ApiKey, Scope
 from payouts.models.client import Client, Strategy
-from payouts.models.inbound import InboundEvent, Outcome, Verdict
+from payouts.models.inbound import NOWPAYMENTS_SOURCE, InboundEvent, Outcome, Verdict
+from payouts.models.nowpayments import (
+    ARRIVED,
+    RANK,
+    UNFINISHED,
+    NowPayment,
+    NowPaymentStatus,
+    NowPaymentStatusChange,
+)
 
 __all__ = (
+    "ARRIVED",
     "IN_A_BATCH",
+    "NOWPAYMENTS_SOURCE",
+    "RANK",
+    "UNFINISHED",
     "Accumulation",
     "AccumulationStatus",
     "AccumulationStatusChange",
     "ApiKey",
     "Client",
     "InboundEvent",
+    "NowPayment",
+    "NowPaymentStatus",
+    "NowPaymentStatusChange",
     "Outcome",
     "Scope",
     "Strategy",

@@ -6,6 +6,9 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+# Notifications are found by the payment they tell of; deliveries of the API are not, and pay for no index.
+NOWPAYMENTS_SOURCE = "nowpayments"
+
 
 class Verdict(models.TextChoices):
     """Whether the sender proved itself."""
@@ -18,6 +21,8 @@ class Outcome(models.TextChoices):
     RECEIVED = "received", "received, not processed yet"
     RECORDED = "recorded", "became an accumulation"
     REPLAYED = "replayed", "the same payment again"
+    NOTED = "noted", "noted; it told of no money to record"
+    LATE = "late", "older than what was known; changed nothing"
     CONFLICT = "conflict", "the same payment with other content"
     REFUSED = "refused", "refused, see the error"
     FAILED = "failed", "processing failed, can be replayed"
@@ -56,6 +61,10 @@ class InboundEvent(models.Model):
         indexes = (
             # Rejected ones are bounded: the oldest are deleted, and this finds them.
             models.Index(fields=("id",), condition=Q(verdict=Verdict.INVALID), name="inbound_event_invalid"),
+            models.Index(fields=("id",), condition=Q(outcome=Outcome.RECEIVED), name="inbound_event_received"),
+            models.Index(
+                fields=("event_id", "id"), condition=Q(source=NOWPAYMENTS_SOURCE), name="inbound_event_by_now_payment"
+            ),
         )
 
     def __str__(self) -> str:

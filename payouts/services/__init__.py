@@ -5,6 +5,16 @@ from payouts.services.claims import hold_accumulation, unhold_accumulation, void
 from payouts.services.drafts import AmountTooSmallError
 from payouts.services.facts import InvalidJsonError, PaymentFacts, facts_of, read_facts
 from payouts.services.inbox import bound_rejected_events, failed_events, replay_event, store_unauthentic, take_payment
+from payouts.services.nowpayments import (
+    advance_payment,
+    close_review,
+    due_payments,
+    ingest_payment,
+    is_from_nowpayments,
+    process_notification,
+    store_notification,
+    waiting_notifications,
+)
 from payouts.services.recording import (
     ConflictingPaymentError,
     Delivery,
@@ -21,17 +31,25 @@ __all__ = (
     "PaymentFacts",
     "Recorded",
     "UnknownClientError",
+    "advance_payment",
     "bound_rejected_events",
+    "close_review",
     "create_api_key",
+    "due_payments",
     "facts_of",
     "failed_events",
     "find_api_key",
     "hold_accumulation",
+    "ingest_payment",
+    "is_from_nowpayments",
+    "process_notification",
     "read_facts",
     "record_payment",
     "replay_event",
+    "store_notification",
     "store_unauthentic",
     "take_payment",
     "unhold_accumulation",
     "void_accumulation",
+    "waiting_notifications",
 )

@@ -127,6 +127,8 @@ def _receipt(facts: PaymentFacts, percent: Decimal) -> tuple[int, int, int] | tu
 
 def _hold_reason(facts: PaymentFacts, terms: Terms) -> str:
     """Why a person must look at the payment first; empty if nobody must."""
+    if facts.hold_reason:
+        return facts.hold_reason
     if facts.amount_usd > settings.MAX_PAYMENT_USD:
         return f"Above the limit of {settings.MAX_PAYMENT_USD.normalize():f} USD for one payment."
     if facts.outcome_currency and facts.outcome_currency.lower() != ETH.ticker:

@@ -43,6 +43,8 @@ class PaymentFacts:
     outcome_amount: str = ""
     outcome_currency: str = ""
     paid_at: datetime | None = None
+    # Why a person must look at it first, beside the reasons found in the facts; no part of the content.
+    hold_reason: str = ""
 
     def content_sha256(self) -> str:
         """Of the payment's content in one canonical form: the same payment again has the same hash.

@@ -9,9 +9,10 @@ from django.db import connection, transaction
 from config.lib.audit import Actor
 from config.lib.errors import RefusedError, SluiceError
 from config.lib.problems import InvalidFieldsError
-from payouts.models import Accumulation, InboundEvent, Outcome, Verdict
+from payouts.models import NOWPAYMENTS_SOURCE, Accumulation, InboundEvent, Outcome, Verdict
 from payouts.services.drafts import AmountTooSmallError
 from payouts.services.facts import InvalidJsonError, read_facts
+from payouts.services.nowpayments import replay_notification
 from payouts.services.recording import (
     ConflictingPaymentError,
     Delivery,
@@ -83,28 +84,46 @@ def bound_rejected_events() -> int:
     return deleted
 
 
-def replay_event(*, event_id: int, actor: Actor) -> Accumulation:
+def replay_event(*, event_id: int, actor: Actor) -> Accumulation | None:
     """Process a kept delivery again; one that was recorded gives its accumulation and changes nothing.
+
+    None if it told of a payment of which no money has arrived.
 
     Raises:
         RefusedError: it is not authentic, or it conflicts with what was recorded.
         SluiceError: what it was refused for is still so; the event says what.
     """
+    source = InboundEvent.objects.values_list("source", flat=True).get(pk=event_id)
+    if source == NOWPAYMENTS_SOURCE:
+        # It may have to ask outside, so in no transaction of ours.
+        event = InboundEvent.objects.select_related("accumulation").get(pk=event_id)
+        return event.accumulation if _is_recorded(event) else replay_notification(event=event, actor=actor)
     with transaction.atomic():
         event = InboundEvent.objects.select_for_update(of=("self",)).select_related("accumulation").get(pk=event_id)
-        if event.accumulation is not None and event.outcome in {Outcome.RECORDED, Outcome.REPLAYED}:
+        if _is_recorded(event):
             return event.accumulation
-        if event.verdict != Verdict.VALID or event.outcome not in REPLAYABLE:
-            raise RefusedError(
-                why=f"Event {event.pk} is {event.get_verdict_display()}, {event.get_outcome_display()}.",
-                next_step="Only an authentic delivery that failed or was refused can be replayed.",
-            )
         event.attempts += 1
         ended = _processed_again(event, actor)
     # Raised after the commit, so that the new attempt and its reason are kept.
     if isinstance(ended, SluiceError):
         raise ended
     return ended.accumulation
+
+
+def _is_recorded(event: InboundEvent) -> bool:
+    """Whether there is nothing left to do.
+
+    Raises:
+        RefusedError: nothing can be done.
+    """
+    if event.accumulation is not None and event.outcome in {Outcome.RECORDED, Outcome.REPLAYED}:
+        return True
+    if event.verdict != Verdict.VALID or event.outcome not in REPLAYABLE:
+        raise RefusedError(
+            why=f"Event {event.pk} is {event.get_verdict_display()}, {event.get_outcome_display()}.",
+            next_step="Only an authentic delivery that failed or was refused can be replayed.",
+        )
+    return False
 
 
 def failed_events() -> list[int]:

@@ -44,5 +44,8 @@ class Command(BaseCommand):
         except SluiceError as error:
             self.stderr.write(f"event {event_id}: {error}")
             return False
+        if accumulation is None:
+            self.stdout.write(f"event {event_id}: understood; it told of no money.")
+            return True
         self.stdout.write(f"event {event_id}: payment {accumulation.payment_id} is accumulation {accumulation.pk}.")
         return True

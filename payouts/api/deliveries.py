@@ -1,0 +1,38 @@
+"""What every endpoint that others deliver to does first: bound the body before reading it, and keep what may be kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from django.http import HttpRequest, HttpResponse
+
+from config.lib.problems import problem
+
+_LONGEST_KEPT = 200
+
+
+def unfit(request: HttpRequest, *, max_bytes: int, noun: str) -> HttpResponse | None:
+    """The refusal of a body that we do not even read; None for one that we do."""
+    announced = request.META.get("CONTENT_LENGTH") or ""
+    if not announced.isdecimal():
+        return problem(411, "length_required", "Send a Content-Length.")
+    if int(announced) > max_bytes:
+        return problem(413, "body_too_large", f"{noun} has at most {max_bytes} bytes.")
+    if (
+        request.content_type != "application/json"
+        or request.META.get("HTTP_CONTENT_ENCODING", "identity") != "identity"
+    ):
+        return problem(415, "unsupported_media_type", "Send application/json without a content encoding.")
+    return None
+
+
+def kept_headers(request: HttpRequest, names: Mapping[str, str]) -> dict[str, str]:
+    """The headers to store with a delivery: `names` maps their WSGI names to the ones they are stored under."""
+    return {name: printable(str(request.META[key])) for key, name in names.items() if key in request.META}
+
+
+def printable(text: str) -> str:
+    """What PostgreSQL can store and a person can read."""
+    if len(text) <= _LONGEST_KEPT and text.isascii() and text.isprintable():
+        return text
+    return "".join(character for character in text[:_LONGEST_KEPT] if character.isascii() and character.isprintable())

@@ -1,0 +1,1 @@
+"""Clients of the services that payments come through. They know neither Django nor Celery."""

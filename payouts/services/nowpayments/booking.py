@@ -1,0 +1,149 @@
+"""From a payment at NOWPayments to an accumulation, and back when its money was returned."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from django.db import transaction
+from django.utils import timezone
+
+from config.lib.audit import Actor
+from config.lib.errors import SluiceError
+from config.lib.money import MoneyError
+from config.lib.problems import InvalidFieldsError
+from payouts.models import (
+    ARRIVED,
+    NOWPAYMENTS_SOURCE,
+    Accumulation,
+    AccumulationStatus,
+    InboundEvent,
+    NowPayment,
+    NowPaymentStatus,
+    Outcome,
+)
+from payouts.providers.nowpayments import BadReferenceError, read_reference
+from payouts.services.claims import hold_accumulation
+from payouts.services.drafts import AmountTooSmallError
+from payouts.services.facts import PaymentFacts, facts_of
+from payouts.services.nowpayments.reviewing import open_review
+from payouts.services.nowpayments.schedule import WATCH
+from payouts.services.nowpayments.valuing import UnvaluableError, is_short, owes_asked_price
+from payouts.services.recording import ConflictingPaymentError, UnknownClientError, record_payment
+
+# What a person must mend before the payment can be booked: whose it is, or what it is worth.
+REFUSALS = (
+    UnknownClientError,
+    AmountTooSmallError,
+    BadReferenceError,
+    ConflictingPaymentError,
+    InvalidFieldsError,
+    MoneyError,
+    UnvaluableError,
+)
+
+
+def book(*, payment: NowPayment, actor: Actor) -> None:
+    """Record the payment's accumulation, once; a refusal opens a review and is kept with what told of the payment.
+
+    Raises:
+        PausedError: an operator paused the intake.
+    """
+    try:
+        facts = _facts(payment)
+        with transaction.atomic():
+            row = NowPayment.objects.select_for_update(of=("self",)).select_related("event").get(pk=payment.pk)
+            if not _is_as_seen(row, payment):
+                return
+            recorded = record_payment(facts=facts, event=None, actor=actor)
+            _close_booked(row, recorded.accumulation_id, actor)
+    except REFUSALS as refusal:
+        refuse(payment=payment, refusal=refusal, actor=actor)
+
+
+def refuse(*, payment: NowPayment, refusal: SluiceError, actor: Actor) -> None:
+    """Stop this one payment, and say why, here and with what told of it; a replay tries again."""
+    with transaction.atomic():
+        row = NowPayment.objects.select_for_update(of=("self",)).get(pk=payment.pk)
+        if not _is_as_seen(row, payment):
+            return
+        NowPayment.objects.filter(pk=row.pk).update(last_error=str(refusal)[:2000])
+        open_review(payment=row, actor=actor, reason=str(refusal)[:1000])
+        NowPayment.objects.filter(pk=row.pk).update(next_action_at=None)
+        InboundEvent.objects.filter(pk=row.event_id).update(outcome=Outcome.REFUSED, error=str(refusal)[:2000])
+
+
+def take_back(*, payment: NowPayment, actor: Actor) -> None:
+    """A refund: keep what was booked for the payment out of batches, or ask a person if it is in one already.
+
+    Raises:
+        StaleRowError: a batch claims it at this moment; look again.
+    """
+    with transaction.atomic():
+        row = NowPayment.objects.select_for_update(of=("self",)).get(pk=payment.pk)
+        accumulation = None if row.accumulation_id is None else Accumulation.objects.get(pk=row.accumulation_id)
+        NowPayment.objects.filter(pk=row.pk).update(next_action_at=None, attempts=0, last_error="")
+        if accumulation is None or accumulation.status == AccumulationStatus.VOIDED:
+            return
+        if accumulation.status == AccumulationStatus.PENDING:
+            hold_accumulation(accumulation=accumulation, actor=actor, reason="NOWPayments refunded the payment.")
+            return
+        accumulation.note(actor=actor, reason="NOWPayments refunded the payment")
+        reason = f"NOWPayments refunded it while its accumulation is {accumulation.status}."
+        open_review(payment=row, actor=actor, reason=reason)
+
+
+def _facts(payment: NowPayment) -> PaymentFacts:
+    """As if it had come by `POST /api/v1/payments/`, by the same rules.
+
+    Raises:
+        BadReferenceError, InvalidFieldsError: it cannot be recorded like that.
+    """
+    whose = read_reference(payment.order_id)
+    amount_usd = payment.price_amount
+    if not owes_asked_price(payment):
+        if payment.valued_usd is None:
+            raise UnvaluableError(f"Payment {payment.payment_id} has not been valued.")
+        amount_usd = f"{payment.valued_usd:f}"
+    fields = {
+        "payment_id": payment.payment_id,
+        "client_id": whose.client_id,
+        "user_id": whose.user_id,
+        "subscription_id": whose.subscription_id,
+        "amount_usd": amount_usd,
+        "outcome_amount": payment.outcome_amount,
+        "outcome_currency": payment.outcome_currency,
+    }
+    return replace(facts_of(fields, source=NOWPAYMENTS_SOURCE), hold_reason=_hold_reason(payment))
+
+
+def _hold_reason(payment: NowPayment) -> str:
+    sent = f"{payment.actually_paid or '?'} of {payment.pay_amount or '?'} {payment.pay_currency.upper()}"
+    if payment.status == NowPaymentStatus.PARTIALLY_PAID:
+        return f"Paid in part: {sent}."
+    if is_short(payment) and not payment.parent_payment_id:
+        return f"Called finished by NOWPayments, but the customer sent {sent}."
+    return ""
+
+
+def _is_as_seen(row: NowPayment, seen: NowPayment) -> bool:
+    """Whether nothing that the figures depend on has changed since they were worked out."""
+    return (
+        row.accumulation_id is None
+        and not row.review_reason
+        and row.status in ARRIVED
+        and (row.status, row.event_id, row.valued_usd) == (seen.status, seen.event_id, seen.valued_usd)
+    )
+
+
+def _close_booked(row: NowPayment, accumulation_id: int, actor: Actor) -> None:
+    NowPayment.objects.filter(pk=row.pk).update(
+        accumulation_id=accumulation_id,
+        next_action_at=timezone.now() + WATCH[0],
+        looks=0,
+        attempts=0,
+        last_error="",
+    )
+    row.note(actor=actor, reason="booked", data={"accumulation": accumulation_id})
+    InboundEvent.objects.filter(pk=row.event_id).update(
+        outcome=Outcome.RECORDED, accumulation_id=accumulation_id, error=""
+    )

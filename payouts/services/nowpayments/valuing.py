@@ -1,0 +1,75 @@
+"""What a payment is worth in USD, where the asked price does not say it.
+
+The asked price is what is owed only for an original payment, priced in USD, that the customer paid whole. A repeated
+deposit repeats the price of the first, a payment in part is less than its price, and a deposit of another asset may be
+called finished whatever came: there the outcome is what is owed, valued by the exchange's own price of one ETH.
+"""
+
+from __future__ import annotations
+
+from decimal import ROUND_DOWN, Context, Decimal
+
+from config.lib.errors import SluiceError
+from config.lib.money import ETH, USDT
+from hostpay import gateways
+from payouts.models import NowPayment, NowPaymentStatus
+from payouts.services.drafts import AmountTooSmallError
+
+_USD_STEP = Decimal("1E-8")
+# An outcome has up to 30 digits on either side, a price 20.
+_EXACT = Context(prec=100)
+# Networks' fees and roundings make a whole payment a little short; what is missing more is a payment in part.
+_LEAST_PAID_BPS = 9800
+_DOLLARS = ("usd", "usdt", "usdc")
+
+
+class UnvaluableError(SluiceError):
+    """An outcome in an asset that we have no price for."""
+
+    code = "unvaluable"
+
+
+def owes_asked_price(payment: NowPayment) -> bool:
+    """Whether the asked price is what is owed."""
+    return (
+        payment.status == NowPaymentStatus.FINISHED
+        and not payment.parent_payment_id
+        and payment.price_currency == "usd"
+        and bool(payment.price_amount)
+        and not is_short(payment)
+    )
+
+
+def is_short(payment: NowPayment) -> bool:
+    """Whether the customer sent clearly less than was asked for, by the provider's own figures."""
+    if not payment.pay_amount or not payment.actually_paid:
+        return False
+    paid, asked = Decimal(payment.actually_paid), Decimal(payment.pay_amount)
+    return _EXACT.multiply(paid, Decimal(10_000)) < _EXACT.multiply(asked, Decimal(_LEAST_PAID_BPS))
+
+
+def value_of_outcome(payment: NowPayment) -> tuple[Decimal, Decimal | None]:
+    """(USD, rounded down to 8 places; the price of one ETH it was found by, None for dollars).
+
+    Asks the exchange, so never inside of a transaction.
+
+    Raises:
+        UnvaluableError: it is neither ETH nor a dollar.
+        AmountTooSmallError: it is worth nothing.
+        TransientError, PermanentError: the exchange did not tell its price.
+    """
+    amount, currency = Decimal(payment.outcome_amount), payment.outcome_currency
+    price = None
+    if currency == ETH.ticker:
+        price = gateways.exchange().estimate(from_asset=ETH, to_asset=USDT, from_amount=Decimal(1)).to_amount
+        worth = _EXACT.multiply(amount, price)
+    elif currency == "usd" or currency.startswith(_DOLLARS[1:]):
+        worth = amount
+    else:
+        raise UnvaluableError(
+            f"The outcome is {amount:f} {currency or 'of nothing named'}, which we have no price for."
+        )
+    usd = worth.quantize(_USD_STEP, rounding=ROUND_DOWN, context=_EXACT)
+    if not usd:
+        raise AmountTooSmallError(f"The outcome of {amount:f} {currency} is worth nothing in USD.")
+    return usd, price

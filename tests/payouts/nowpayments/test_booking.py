@@ -1,0 +1,296 @@
+"""From a notification to an accumulation: what is owed, what is held, what a person must decide."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from config.lib.errors import RefusedError
+from hostpay.models import Switch
+from hostpay.services import pause
+from payouts.models import Accumulation, AccumulationStatus, InboundEvent, Outcome
+from payouts.services import advance_payment, close_review, failed_events, replay_event
+from tests.lib.scripted_http import Reply, ScriptedServer
+from tests.payouts.nowpayments.sending import ACTOR, body, known, tell
+from tests.payouts.sending import client
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def only() -> Accumulation:
+    return Accumulation.objects.get()
+
+
+def test_a_finished_payment_is_recorded_with_the_asked_price_and_what_reached_us() -> None:
+    owner = client()
+
+    event = tell()
+
+    row = only()
+    assert (row.source, row.payment_id, row.client, row.user_id) == ("nowpayments", "5524759814", owner, "user-1")
+    assert (row.gross_usd, row.received_wei) == (Decimal(30), 9_900_000_000_000_000)
+    assert row.status == AccumulationStatus.PENDING
+    assert (event.outcome, event.accumulation, event.error) == (Outcome.RECORDED, row, "")
+    assert known().accumulation == row
+
+
+@pytest.mark.parametrize("status", ["waiting", "confirming", "confirmed", "sending", "failed", "expired", "cancelled"])
+def test_no_other_status_records_anything(status: str) -> None:
+    client()
+
+    event = tell(payment_status=status)
+
+    assert (event.outcome, known().status) == (Outcome.NOTED, status)
+    assert not Accumulation.objects.exists()
+
+
+def test_f1_the_same_notification_again_changes_nothing() -> None:
+    client()
+    tell()
+    row = only()
+
+    again = tell()
+
+    assert again.outcome == Outcome.REPLAYED
+    assert only() == row
+    assert known().status_changes.count() == 2  # born, booked
+
+
+def test_a_late_notification_does_not_move_it_back() -> None:
+    client()
+    tell()
+
+    late = tell(payment_status="confirming")
+
+    assert (late.outcome, known().status) == (Outcome.LATE, "finished")
+    assert known().review_reason == ""
+
+
+def test_a_client_with_a_negative_id_is_credited() -> None:
+    owner = client("-1001234567890")
+
+    tell(order_id="-1001234567890:77:sub-1")
+
+    assert (only().client, only().user_id, only().subscription_id) == (owner, "77", "sub-1")
+
+
+def test_an_unknown_client_is_kept_and_recorded_once_it_exists() -> None:
+    event = tell()
+
+    assert (event.outcome, known().last_error) == (Outcome.REFUSED, event.error)
+    assert "No client has the id client-1" in known().review_reason
+    assert failed_events() == [event.pk]
+    client()
+
+    accumulation = replay_event(event_id=event.pk, actor=ACTOR)
+
+    event.refresh_from_db()
+    assert accumulation == only()
+    assert (event.outcome, event.attempts, known().review_reason) == (Outcome.RECORDED, 2, "")
+
+
+def test_a_replay_that_is_refused_again_says_why() -> None:
+    event = tell()
+
+    with pytest.raises(RefusedError, match="No client has the id client-1"):
+        replay_event(event_id=event.pk, actor=ACTOR)
+
+    event.refresh_from_db()
+    assert event.outcome == Outcome.REFUSED
+    assert not Accumulation.objects.exists()
+
+
+def test_an_order_id_that_names_nobody_is_for_a_person() -> None:
+    client()
+
+    event = tell(order_id="PGP-77-1001234567890")
+
+    assert event.outcome == Outcome.REFUSED
+    assert "is not CLIENT:USER" in known().review_reason
+
+
+def test_a_payment_in_part_is_held_and_worth_what_reached_us(exchange: ScriptedServer) -> None:
+    client()
+
+    tell(payment_status="partially_paid", actually_paid="0.005", outcome_amount="0.0049")
+
+    row = only()
+    assert (row.status, row.hold_reason) == (AccumulationStatus.HELD, "Paid in part: 0.005 of 0.01 ETH.")
+    assert (row.gross_usd, row.received_wei) == (Decimal("9.8"), 4_900_000_000_000_000)
+    assert (known().valued_usd, known().eth_usd) == (Decimal("9.8"), Decimal(2000))
+
+
+def test_a_redeposit_is_credited_by_its_outcome_and_not_by_the_price_it_repeats(exchange: ScriptedServer) -> None:
+    client()
+    tell()
+
+    tell(payment_id=5524759999, parent_payment_id=5524759814, outcome_amount="0.002", actually_paid="0.0021")
+
+    row = Accumulation.objects.get(payment_id="5524759999")
+    assert (row.gross_usd, row.received_wei, row.status) == (Decimal(4), 2 * 10**15, AccumulationStatus.PENDING)
+    assert known("5524759999").parent_payment_id == "5524759814"
+
+
+def test_a_price_in_another_currency_is_valued_by_the_outcome(exchange: ScriptedServer) -> None:
+    client()
+
+    tell(price_currency="eur")
+
+    assert only().gross_usd == Decimal("19.8")
+
+
+def test_finished_but_short_is_held(exchange: ScriptedServer) -> None:
+    client()
+
+    tell(actually_paid="0.0097")
+
+    assert only().hold_reason == "Called finished by NOWPayments, but the customer sent 0.0097 of 0.01 ETH."
+    assert only().gross_usd == Decimal("19.8")
+
+
+@pytest.mark.parametrize(("currency", "gross"), [("usdttrc20", "30"), ("btc", "30")])
+def test_another_asset_is_held(currency: str, gross: str) -> None:
+    client()
+
+    tell(outcome_currency=currency, outcome_amount="29.5")
+
+    assert (only().status, only().gross_usd, only().received_wei) == (AccumulationStatus.HELD, Decimal(gross), None)
+    assert only().hold_reason == f"Arrived in {currency.upper()}: only ETH is converted in batches."
+
+
+def test_a_redeposit_of_an_asset_without_a_price_is_for_a_person() -> None:
+    client()
+
+    event = tell(parent_payment_id=1, outcome_currency="doge", outcome_amount="100")
+
+    assert event.outcome == Outcome.REFUSED
+    assert known().review_reason == "The outcome is 100 doge, which we have no price for."
+    assert not Accumulation.objects.exists()
+
+
+def test_a_price_that_cannot_be_asked_for_waits_and_is_tried_again(exchange: ScriptedServer) -> None:
+    client()
+    exchange.say(Reply(status=503))
+
+    event = tell(price_currency="eur")
+
+    assert (event.outcome, known().attempts, known().review_reason) == (Outcome.NOTED, 1, "")
+    assert known().next_action_at is not None
+    assert not Accumulation.objects.exists()
+
+
+def test_while_the_intake_is_paused_it_waits() -> None:
+    client()
+    pause(switch=Switch.INTAKE, actor=ACTOR, reason="for a test")
+
+    event = tell()
+
+    assert (event.outcome, known().attempts) == (Outcome.NOTED, 1)
+    assert not Accumulation.objects.exists()
+
+
+def test_f15_a_refund_before_its_payment_leaves_nothing_to_record() -> None:
+    client()
+    tell(payment_status="refunded")
+
+    late = tell()
+
+    assert (late.outcome, known().status, known().next_action_at) == (Outcome.LATE, "refunded", None)
+    assert not Accumulation.objects.exists()
+
+
+def test_a_refund_holds_what_is_pending() -> None:
+    client()
+    tell()
+
+    tell(payment_status="refunded")
+
+    assert (only().status, only().hold_reason) == (AccumulationStatus.HELD, "NOWPayments refunded the payment.")
+    assert known().review_reason == ""
+
+
+def test_a_refund_after_the_conversion_is_for_a_person(exchange: ScriptedServer) -> None:
+    client()
+    tell(payment_status="partially_paid")
+    status_before = only().status
+
+    tell(payment_status="refunded")
+
+    assert only().status == status_before == AccumulationStatus.HELD
+    assert known().review_reason == "NOWPayments refunded it while its accumulation is held."
+    assert only().status_changes.filter(reason="NOWPayments refunded the payment").exists()
+
+
+@pytest.mark.parametrize("changed", [{"price_amount": "300"}, {"order_id": "client-2:user-1"}, {"pay_currency": "btc"}])
+def test_another_content_of_the_same_payment_is_for_a_person(changed: dict[str, Any]) -> None:
+    client()
+    tell(payment_status="confirming")
+
+    event = tell(**changed)
+
+    assert event.outcome == Outcome.CONFLICT
+    assert "tells of it differently" in known().review_reason
+    assert not Accumulation.objects.exists()
+
+
+def test_nothing_is_booked_during_a_review_and_it_goes_on_after_it(provider: ScriptedServer) -> None:
+    client()
+    provider.say_json(body().decode())
+    tell(payment_status="confirming")
+    tell(payment_status="confirming", price_amount="300")
+    tell()
+    assert not Accumulation.objects.exists()
+
+    close_review(payment=known(), actor=ACTOR, reason="the first price is right")
+    advance_payment(payment_pk=known().pk, actor=ACTOR)
+
+    assert only().gross_usd == Decimal(30)
+
+
+def test_figures_that_change_after_the_booking_change_nothing_and_are_told() -> None:
+    client()
+    tell()
+
+    tell(outcome_amount="0.0098", updated_at=1765249469999)
+
+    assert only().outcome_amount == "0.0099"
+    assert known().review_reason == "NOWPayments changed its figures after they were booked; what was booked stands."
+
+
+def test_finished_after_a_part_was_booked_is_for_a_person(exchange: ScriptedServer) -> None:
+    client()
+    tell(payment_status="partially_paid", actually_paid="0.005", outcome_amount="0.0049")
+
+    tell()
+
+    assert only().outcome_amount == "0.0049"
+    assert only().status == AccumulationStatus.HELD
+    assert "with other figures: 0.0099 eth" in known().review_reason
+
+
+def test_a_word_we_do_not_know_is_for_a_person() -> None:
+    client()
+
+    tell(payment_status="teleported")
+
+    assert known().review_reason == "NOWPayments calls it 'teleported', a word we do not know."
+    assert known().next_action_at is not None
+
+
+def test_a_withdrawal_is_noted_and_books_nothing() -> None:
+    event = tell(b'{"id":"5000000713","status":"FINISHED","amount":"1"}')
+
+    assert (event.outcome, event.event_id) == (Outcome.NOTED, "5000000713")
+    assert "a withdrawal, or a move in custody" in event.error
+    assert not Accumulation.objects.exists()
+
+
+def test_what_cannot_be_read_is_refused_and_can_be_replayed() -> None:
+    event = tell(b"signed nonsense")
+
+    assert event.outcome == Outcome.REFUSED
+    with pytest.raises(RefusedError, match="not JSON"):
+        replay_event(event_id=event.pk, actor=ACTOR)
+    assert InboundEvent.objects.get().outcome == Outcome.REFUSED
