@@ -29,11 +29,9 @@ def why_not_fund(*, payment: HostPayment, current: ExchangeOrder, actor: Actor) 
     Raises:
         ProviderError: the provider did not answer as it should; nothing is paid meanwhile.
     """
-    if not is_fundable(current):
-        order_again(payment, current, actor, "the order was not paid in time; another one is made")
-        return Proceed()
-    if timezone.now() - (current.polled_at or current.status_changed_at) < _FRESH_FOR:
+    if is_fundable(current) and timezone.now() - (current.polled_at or current.status_changed_at) < _FRESH_FOR:
         return None
+    # Also before an old one is given up: books from a backup do not know that it was paid.
     rest = health.rest_of(health.EXCHANGE)
     return rest or _asked(payment, current, actor)
 
@@ -41,6 +39,9 @@ def why_not_fund(*, payment: HostPayment, current: ExchangeOrder, actor: Actor) 
 def _asked(payment: HostPayment, current: ExchangeOrder, actor: Actor) -> Said | None:
     with health.counted(health.EXCHANGE):
         state = gateways.exchange().exchange(current.provider_order_id or "")
+    if state.status in UNPAID and not is_fundable(current):
+        order_again(payment, current, actor, "the order was not paid in time; another one is made")
+        return Proceed()
     if state.status in UNPAID:
         return _still_as_ordered(payment, current, state)
     reason = f"exchange {current.provider_order_id} is {state.raw_status}, and nothing was paid to it"
