@@ -17,6 +17,9 @@ DEFAULT_QUEUE = "default"
 # Only the worker of this queue has the wallet's key in its environment.
 SIGNER_QUEUE = "signer"
 
+# Beat's messages live for their interval, and for so many seconds at least.
+MESSAGE_LIVES_S = 10
+
 
 def transport_options(broker_url: str) -> dict[str, Any]:
     """Options of the broker's own transport; only Redis has any.
@@ -103,5 +106,12 @@ def fill_beat_schedule(sender: Celery, **_options: object) -> None:
     from config.schedule import SCHEDULE  # noqa: PLC0415
 
     sender.conf.beat_schedule = {
-        entry.name: {"task": entry.task, "schedule": timedelta(seconds=entry.every_s)} for entry in SCHEDULE
+        entry.name: {
+            "task": entry.task,
+            "schedule": timedelta(seconds=entry.every_s),
+            # While no worker runs, what is overdue must not pile up: the next message says the same. Not sooner than a
+            # busy worker comes by, or a sweep that runs each second would never be heard.
+            "options": {"expire_seconds": max(entry.every_s, MESSAGE_LIVES_S)},
+        }
+        for entry in SCHEDULE
     }
