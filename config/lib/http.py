@@ -203,7 +203,8 @@ class HttpClient:
         if answer.status >= 500 or answer.status == 408:
             return self._lost(call, f"HTTP {answer.status}")
         if 300 <= answer.status < 400:
-            return PermanentError(f"{self._asked(call)}: redirected (HTTP {answer.status}), which is not followed")
+            # Whoever redirects may have done it first: a 303 is how some answer a POST that was carried out.
+            return self._unusable(call, f"redirected (HTTP {answer.status}), which is not followed")
         return answer
 
     def _lost(self, call: _Call, what: str) -> TransientError:

@@ -112,6 +112,15 @@ def test_it_follows_no_redirect(server: ScriptedServer, client: HttpClient) -> N
     assert len(server.asked) == 1
 
 
+def test_a_redirected_call_with_effect_is_not_taken_for_one_without(server: ScriptedServer, client: HttpClient) -> None:
+    server.say(Reply(status=303, headers={"location": "/done"}))
+
+    with pytest.raises(OutcomeUnknownError, match=r"redirected .* may have been done"):
+        client.post("/v2/exchange", {}, has_effect=True)
+
+    assert len(server.asked) == 1
+
+
 def test_it_uses_no_proxy_of_the_environment(
     server: ScriptedServer, client: HttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
