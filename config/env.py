@@ -1,7 +1,8 @@
 """Reads settings from the environment: typed, stripped, and every problem told at once.
 
 Lowest to highest precedence: what the running embedded stack wrote (`stack.env`, sandbox mode only), `.env` in the
-project root, the environment itself. A secret may come from a file named by `NAME_FILE` instead of from `NAME`.
+project root or the file that ENV_FILE names instead, the environment itself. A secret may come from a file named by
+`NAME_FILE` instead of from `NAME`.
 """
 
 import os
@@ -42,15 +43,16 @@ class _RuleError(Exception):
 
 
 def layered(environment: Mapping[str, str], root: Path) -> dict[str, str]:
-    """The variables in force: `environment` over `.env` over the running stack's `stack.env`.
+    """The variables in force: `environment` over `.env` (or its ENV_FILE) over the running stack's `stack.env`.
 
-    Raises SettingsError if `.env` holds what only the signer may know.
+    Raises SettingsError if that file holds what only the signer may know.
     """
-    dotenv = paths.read_env_file(root / ".env")
+    file = Path(environment.get("ENV_FILE", "").strip() or root / ".env")
+    dotenv = paths.read_env_file(file)
     misplaced = [name for name in SIGNER_ONLY if name in dotenv]
     if misplaced:
         raise SettingsError(
-            f"{root / '.env'} holds {', '.join(misplaced)}: every process reads this file, and the wallet's key is for "
+            f"{file} holds {', '.join(misplaced)}: every process reads this file, and the wallet's key is for "
             "the signer alone. Move it to the environment of the worker of the queue `signer`."
         )
     merged = {**dotenv, **environment}

@@ -1,5 +1,6 @@
 """Settings: what they accept, what they refuse, and that they tell all of it at once without telling a secret."""
 
+import json
 import os
 import subprocess
 import sys
@@ -141,6 +142,50 @@ def test_it_prefers_the_environment_to_dotenv_to_the_running_stack(tmp_path: Pat
     values = layered({"A": "environment", "STATE": str(tmp_path)}, tmp_path)
 
     assert (values["A"], values["B"], values["C"]) == ("environment", "dotenv", "stack")
+
+
+def test_it_reads_another_file_than_dotenv_if_the_environment_names_one(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("A=dotenv\nB=dotenv\n")
+    (tmp_path / "other").write_text("A=other\n")
+
+    values = layered({"ENV_FILE": str(tmp_path / "other"), "STATE": str(tmp_path)}, tmp_path)
+
+    assert values["A"] == "other"
+    assert "B" not in values
+
+
+def test_the_tests_settings_do_not_depend_on_the_machine(tmp_path: Path) -> None:
+    (tmp_path / "dotenv").write_text("MAX_PAYMENT_USD=3\nPLATFORM_FEE_PERCENT=50\n")
+    (tmp_path / "stack.env").write_text("THRESHOLD_CHECK_EVERY_S=3\n")
+    shell = {
+        "ENV_FILE": str(tmp_path / "dotenv"), "STATE": str(tmp_path), "SECRET_KEY_FILE": "/nonexistent", "DEBUG": "1",
+        "MODE": "live", "LOG_LEVEL": "DEBUG", "SWEEP_EVERY_S": "7", "VALUE_BAND_BPS": "1", "ALLOWED_HOSTS": "a.example",
+        "HOST_WALLET_PASSPHRASE": "correct-horse", "ETH_CONFIRMATIONS": "99", "MAX_SEND_ETH": "0.5",
+    }  # fmt: skip
+
+    assert _tests_settings_in(shell) == _tests_settings_in({})
+
+
+def _tests_settings_in(shell: dict[str, str]) -> dict[str, str]:
+    """Every setting of a test run in this shell."""
+    code = (
+        "import os, json; import tests.settings as s;"
+        "found = {n: repr(v) for n, v in vars(s).items() if n.isupper() and n not in {'UNFOLD', 'LOGIN_URL', 'LOGIN_REDIRECT_URL'}};"
+        "found['environment'] = sorted(n for n in os.environ if n not in ('LC_CTYPE',));"
+        "print(json.dumps(found))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PROJECT_ROOT,
+        env={"PATH": os.defpath, "SLUICE_TEST_STATE": "/tmp/sluice-nowhere", **shell},  # noqa: S108 (never made)
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
 
 
 def test_it_does_not_read_the_running_stack_in_live_mode(tmp_path: Path) -> None:
