@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import environ
 from eth_utils.address import is_checksum_address
@@ -27,6 +27,8 @@ DECIMAL = re.compile(r"(0|[1-9]\d{0,17})(\.\d{1,18})?", re.ASCII)
 WHOLE = re.compile(r"(0|[1-9]\d{0,30})", re.ASCII)
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104 (names to refuse, nothing binds)
 MAX_SECRET_FILE_BYTES = 4096
+SHORTEST_KEY = 8
+SHORTEST_WORDLIKE_KEY = 16
 SIGNER_ONLY = ("HOST_WALLET_KEYSTORE", "HOST_WALLET_PASSPHRASE", "HOST_WALLET_PASSPHRASE_FILE")
 
 
@@ -115,7 +117,10 @@ class Reader:
                 raise _RuleError("must name at least one address")
             return found
 
-        return self._read(name, check, default, blank=[])
+        found = self._read(name, check, default, blank=[])
+        for address in found:
+            _mask_keys(address)
+        return found
 
     def words(self, name: str, *, default: list[str] | None = None) -> list[str]:
         return self._read(name, lambda text: [part for part in text.split(",") if part], default, blank=[])
@@ -175,21 +180,19 @@ class Reader:
         def check(text: str) -> dict[str, Any]:
             if urlsplit(text).scheme not in {"postgres", "postgresql", "psql"}:
                 raise _RuleError("must be a postgres:// address: PostgreSQL is the only database")
+            _mask_password(text)
             return dict(environ.Env.db_url_config(text))
 
-        found = self._read(name, check, default, blank={}, from_file=True)
-        logs.mask(str(found.get("PASSWORD") or ""))
-        return found
+        return self._read(name, check, default, blank={}, from_file=True)
 
     def broker(self, name: str, *, default: str) -> str:
         def check(text: str) -> str:
             if urlsplit(text).scheme not in {"redis", "rediss", "redis+socket", "amqp", "amqps"}:
                 raise _RuleError("must be a redis://, rediss://, redis+socket:// or amqp:// address")
+            _mask_password(text)
             return text
 
-        found = self._read(name, check, default, blank="", from_file=True)
-        logs.mask(urlsplit(found).password or "")
-        return found
+        return self._read(name, check, default, blank="", from_file=True)
 
     def problem(self, name: str, rule: str) -> None:
         """Adds a rule that concerns more than one variable's own value."""
@@ -252,6 +255,24 @@ def _url(text: str, *, public: bool) -> str:
     if public and (parts.scheme != "https" or host in LOOPBACK_HOSTS or host.startswith("127.")):
         raise _RuleError("must be https and not this machine, in live mode")
     return text.rstrip("/")
+
+
+def _mask_password(address: str) -> None:
+    """Both as it is written and as it is used: libraries log either."""
+    password = urlsplit(address).password or ""
+    logs.mask(password)
+    logs.mask(unquote(password))
+
+
+def _mask_keys(address: str) -> None:
+    """The parts of an address in which RPC services put their keys: long parts of path and query."""
+    parts = urlsplit(address)
+    for part in re.split("[/&=]", f"{parts.path}&{parts.query}"):
+        # A short word of small letters is a name (`ethereum`); masked, it would leave holes in lines about other things.
+        is_name = len(part) < SHORTEST_WORDLIKE_KEY and part.isalpha() and part.islower()
+        if len(part) >= SHORTEST_KEY and not is_name:
+            logs.mask(part)
+            logs.mask(unquote(part))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 
+from config.env import Reader
 from config.logs import LineFormatter, RoutineFilter, mask, redact
 
 
@@ -75,3 +76,32 @@ def test_it_holds_back_the_routine_of_tasks_and_nothing_else() -> None:
     assert passes("celery.beat", logging.INFO, "beat: Starting...")
     assert passes("celery.app.trace", logging.ERROR, "Task %(name)s[%(id)s] raised unexpected: %(exc)s")
     assert passes("batches.services.checking", logging.INFO, "threshold checked")
+
+
+def test_the_keys_in_rpc_addresses_are_masked_and_names_are_not() -> None:
+    Reader(
+        {
+            "ETH_RPC_URLS": "https://rpc.example/ethereum/v2/aXJvbi1rZXk4MTc,https://b.example/?apikey=Zm9vYmFy%2Bq77",
+        }
+    ).urls("ETH_RPC_URLS", public=True)
+
+    written = line("asked /ethereum/v2/aXJvbi1rZXk4MTc, then Zm9vYmFy%2Bq77 or Zm9vYmFy+q77")
+
+    assert "aXJvbi1rZXk4MTc" not in written
+    assert "Zm9vYmFy" not in written
+    assert "/ethereum/v2/" in written
+
+
+@pytest.mark.parametrize("written", ["p%40ss%2Fw0rd-77", "p@ss/w0rd-77"])
+def test_a_percent_coded_password_is_masked_in_both_spellings(written: str) -> None:
+    reader = Reader(
+        {
+            "DATABASE_URL": "postgres://u:p%40ss%2Fw0rd-77@db.example/sluice",
+            "CELERY_BROKER_URL": "redis://:p%40ss%2Fw0rd-77@db.example:6379/0",
+        }
+    )
+
+    assert reader.database("DATABASE_URL", default={})["PASSWORD"] == "p@ss/w0rd-77"
+    reader.broker("CELERY_BROKER_URL", default="")
+
+    assert written not in line("cannot reach %s", f"redis://:{written}@db.example")
