@@ -65,6 +65,7 @@ TOKEN_SIGNING_KEYS = _read.secrets("TOKEN_SIGNING_KEYS", default=_sandbox([_SAND
 if LIVE:
     for _name, _value in (
         ("SECRET_KEY", SECRET_KEY),
+        ("SECRET_KEY_FALLBACKS", ",".join(SECRET_KEY_FALLBACKS)),
         ("CHANGENOW_API_KEY", CHANGENOW_API_KEY),
         ("NOWPAYMENTS_IPN_SECRET", ",".join(NOWPAYMENTS_IPN_SECRETS)),
         ("NOWPAYMENTS_API_KEY", NOWPAYMENTS_API_KEY),
@@ -226,7 +227,8 @@ _SESSION_OPTIONS = " ".join(
     f"-c {option}"
     for option in (
         "timezone=UTC",
-        # The longest honest statement is the distribution of a batch of 100 000 members, a few seconds.
+        # Far above any honest statement of a request. Claim and distribution of a batch of a million members, and the
+        # invariants' sums over them, take longer: they set their own limit for their transaction.
         "statement_timeout=30s",
         # Locks are held for one short transaction; who waits longer than this waits for something broken.
         "lock_timeout=10s",

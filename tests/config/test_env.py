@@ -188,6 +188,15 @@ def _tests_settings_in(shell: dict[str, str]) -> dict[str, str]:
     return found
 
 
+def test_live_mode_refuses_the_sandbox_key_as_a_fallback() -> None:
+    key = "sandbox-only-django-key-0123456789abcdefghijklmnopqrstuvwxyz"
+
+    done = settings_in({**LIVE, "SECRET_KEY_FALLBACKS": f"{'k' * 50},{key}"})
+
+    assert done.returncode == 1
+    assert "SECRET_KEY_FALLBACKS is the sandbox's default, refused in live mode" in done.stderr
+
+
 def test_it_does_not_read_the_running_stack_in_live_mode(tmp_path: Path) -> None:
     (tmp_path / "stack.env").write_text("A=stack\n")
 
