@@ -11,6 +11,11 @@ from django.db import connection
 # The first key of every advisory lock of ours, so that another program on the same database does not meet us.
 _NAMESPACE = 0x51D1
 
+# A holder may move a million rows, a quarter of a minute on a free machine. A statement that waits is running, so its
+# own limit is raised too, a little higher, so that the error says that it was the lock.
+_PATIENTLY = "SET LOCAL lock_timeout = '120s'; SET LOCAL statement_timeout = '130s'"
+_AS_USUAL = "SET LOCAL lock_timeout TO DEFAULT; SET LOCAL statement_timeout TO DEFAULT"
+
 
 class Lock(IntEnum):
     """The second key; a number is never reused for another purpose."""
@@ -30,6 +35,18 @@ def hold(lock: Lock) -> None:
     _take("pg_advisory_xact_lock", lock)
 
 
+def hold_patiently(lock: Lock) -> None:
+    """As `hold`, for a lock under which a million rows may be moving: waits for minutes and not for seconds.
+
+    Raises:
+        RuntimeError: outside of a transaction.
+    """
+    if connection.in_atomic_block:
+        _set(_PATIENTLY)
+    hold(lock)
+    _set(_AS_USUAL)
+
+
 def hold_shared(lock: Lock) -> None:
     """Hold `lock` together with other shared holders; whoever wants it alone waits for all of them.
 
@@ -45,3 +62,8 @@ def _take(function: str, lock: Lock) -> None:
         raise RuntimeError(message)
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {function}(%s, %s)", [_NAMESPACE, lock.value])
+
+
+def _set(patience: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(patience)

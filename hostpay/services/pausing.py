@@ -58,7 +58,7 @@ def pause(*, switch: Switch, actor: Actor, reason: str, expires_at: datetime | N
     if expires_at is not None and expires_at <= now:
         raise RefusedError(why="The pause would have run out already.", next_step="Give a time in the future.")
     with transaction.atomic():
-        locks.hold(LOCK_OF[switch])
+        locks.hold_patiently(LOCK_OF[switch])
         for open_pause in Pause.objects.filter(switch=switch, resumed_at__isnull=True):
             if open_pause.expires_at is None or open_pause.expires_at > now:
                 raise RefusedError(
@@ -77,7 +77,7 @@ def resume(*, switch: Switch, actor: Actor) -> Pause:
         RefusedError: nothing is paused.
     """
     with transaction.atomic():
-        locks.hold(LOCK_OF[switch])
+        locks.hold_patiently(LOCK_OF[switch])
         open_pause = Pause.objects.select_for_update().filter(switch=switch, resumed_at__isnull=True).first()
         if open_pause is None:
             raise RefusedError(why=f"{switch.label.capitalize()} is not paused.", next_step="Nothing is to be done.")
