@@ -10,7 +10,7 @@ from decimal import Decimal
 from django.conf import settings
 from django.db import transaction
 
-from batches.models import BatchConversion, BatchStatus, Decision, ThresholdCheck
+from batches.models import BatchConversion, BatchStatus, ConversionPolicy, Decision, ThresholdCheck
 from batches.services.findings import Situation, judge, obstacle, sentences
 from batches.services.limits import Limits, read_limits
 from batches.services.policy import current_policy
@@ -20,7 +20,7 @@ from config.lib.errors import RefusedError
 from config.lib.explain import Rule
 from hostpay import services as hostpay
 from hostpay.models import Context, Heartbeat, HostPayment, Switch
-from payouts.services.members import claim_pending, pending_totals
+from payouts.services.members import claim_pending, pending_totals, survey_pending
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,10 @@ class _ClaimUndoneError(Exception):
         super().__init__(decision)
         self.situation = situation
         self.decision = decision
+
+
+class _LimitsNotReadError(Exception):
+    """There is enough for a batch by now, but nobody has asked how much one conversion takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +66,12 @@ def check_threshold(*, actor: Actor, force: bool = False, dry_run: bool = False,
     if force and not reason.strip():
         raise RefusedError(why="A forced batch needs a reason.", next_step="Say why; it goes into its history.")
     limits = _limits_if_they_matter(force=force)
-    with transaction.atomic():
-        locks.hold(locks.Lock.THRESHOLD_CHECK)
-        outcome = _decide(_look(limits, force=force), actor=actor, reason=reason, dry_run=dry_run)
-        check = _record(outcome, actor)
+    try:
+        check = _check(limits, actor=actor, force=force, dry_run=dry_run, reason=reason)
+    except _LimitsNotReadError:
+        # Payments that came in between made it enough. Nothing was written; once more, and now limits are read.
+        limits = _limits_of(current_policy())
+        check = _check(limits, actor=actor, force=force, dry_run=dry_run, reason=reason)
     logger.info(
         "threshold checked",
         extra={
@@ -84,8 +90,15 @@ def explain_threshold(*, asks_provider: bool = True) -> list[Rule]:
     Args:
         asks_provider: also read the provider's limits, which takes a call.
     """
-    situation = _look(read_limits() if asks_provider else None, force=False)
+    situation = _look(_limits_of(current_policy()) if asks_provider else None, force=False)
     return [*(finding.rule for finding in judge(situation)), _next_check()]
+
+
+def _check(limits: Limits | None, *, actor: Actor, force: bool, dry_run: bool, reason: str) -> ThresholdCheck:
+    with transaction.atomic():
+        locks.hold_patiently(locks.Lock.THRESHOLD_CHECK)
+        outcome = _decide(_look(limits, force=force), actor=actor, reason=reason, dry_run=dry_run)
+        return _record(outcome, actor)
 
 
 def _limits_if_they_matter(*, force: bool) -> Limits | None:
@@ -94,22 +107,33 @@ def _limits_if_they_matter(*, force: bool) -> Limits | None:
     pending = pending_totals(converts_unreceipted=policy.converts_unreceipted)
     if pending.total_usd < policy.threshold_usd and not (force and pending.member_count):
         return None
-    return read_limits()
+    return _limits_of(policy)
+
+
+def _limits_of(policy: ConversionPolicy) -> Limits:
+    if not policy.converts_unreceipted:
+        return read_limits()
+    unreceipted_usd = pending_totals(converts_unreceipted=True).unreceipted_usd
+    return read_limits(priced_usd=max(unreceipted_usd, policy.threshold_usd) if unreceipted_usd else Decimal(0))
 
 
 def _look(limits: Limits | None, *, force: bool) -> Situation:
     policy = current_policy()
-    members = everything = pending_totals(converts_unreceipted=True)
-    if not policy.converts_unreceipted:
-        members = pending_totals(converts_unreceipted=False)
+    found = survey_pending(
+        converts_unreceipted=policy.converts_unreceipted,
+        max_wei=None if limits is None else limits.max_wei,
+        wei_per_usd=None if limits is None else limits.wei_per_usd,
+    )
     return Situation(
         policy=policy,
         pause=hostpay.is_paused(Switch.BATCHES),
         limits=limits,
-        members=members,
-        eligible_usd=members.total_usd,
-        left_out_count=everything.member_count - members.member_count,
-        left_out_usd=everything.total_usd - members.total_usd,
+        members=found.fitting,
+        eligible_usd=found.fitting.total_usd,
+        left_out_count=found.unvalued.member_count,
+        left_out_usd=found.unvalued.total_usd,
+        too_large_count=found.too_large.member_count,
+        too_large_usd=found.too_large.total_usd,
         is_forced=force,
     )
 
@@ -119,23 +143,31 @@ def _decide(situation: Situation, *, actor: Actor, reason: str, dry_run: bool) -
     decision = obstacle(findings) or (Decision.REHEARSED if dry_run else None)
     if decision is not None:
         return _Outcome(situation=situation, decision=decision, remarks=sentences(findings))
+    if situation.limits is None:
+        raise _LimitsNotReadError
     try:
         # A savepoint: if what could be claimed is not enough after all, the rows are pending again.
         with transaction.atomic():
-            return _claim(situation, actor=actor, reason=reason)
+            return _claim(situation, situation.limits, actor=actor, reason=reason)
     except _ClaimUndoneError as undone:
         remarks = sentences(judge(undone.situation))
         return _Outcome(situation=undone.situation, decision=undone.decision, remarks=remarks)
 
 
-def _claim(seen: Situation, *, actor: Actor, reason: str) -> _Outcome:
+def _claim(seen: Situation, limits: Limits, *, actor: Actor, reason: str) -> _Outcome:
     batch_id = uuid.uuid4()
     claimed = claim_pending(
         batch_id=batch_id,
         converts_unreceipted=seen.policy.converts_unreceipted,
-        max_wei=None if seen.limits is None else seen.limits.max_wei,
+        max_wei=limits.max_wei,
+        wei_per_usd=limits.wei_per_usd,
     )
-    situation = replace(seen, members=claimed, eligible_usd=claimed.total_usd + _left_waiting(seen, claimed.total_usd))
+    waiting_usd = Decimal(0)
+    if claimed.total_usd < seen.policy.threshold_usd:
+        # What stays behind because of the maximum counts for the threshold: waiting for more would only add to what
+        # is too much for one conversion already.
+        waiting_usd = _look(limits, force=False).eligible_usd
+    situation = replace(seen, members=claimed, eligible_usd=claimed.total_usd + waiting_usd)
     against = obstacle(judge(situation))
     if against is not None:
         raise _ClaimUndoneError(situation, against)
@@ -143,16 +175,6 @@ def _claim(seen: Situation, *, actor: Actor, reason: str) -> _Outcome:
     remarks = sentences(judge(seen))
     batch = _open_batch(batch_id, situation, remarks, actor=actor, reason=reason)
     return _Outcome(situation=situation, decision=Decision.CREATED, remarks=remarks, batch=batch)
-
-
-def _left_waiting(seen: Situation, claimed_usd: Decimal) -> Decimal:
-    """USD that stays pending because of the provider's maximum, though it counts for the threshold.
-
-    What stays below the threshold by it is converted all the same: waiting for more would only add to what is too much.
-    """
-    if claimed_usd >= seen.policy.threshold_usd or seen.limits is None or seen.limits.max_wei is None:
-        return Decimal(0)
-    return pending_totals(converts_unreceipted=seen.policy.converts_unreceipted).total_usd
 
 
 def _open_batch(

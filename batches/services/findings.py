@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from math import ceil
 
 from batches.models import ConversionPolicy, Decision
 from batches.services.limits import Limits
@@ -18,7 +19,8 @@ class Situation:
     """What one check goes by.
 
     `members` are the accumulations looked at: all eligible ones before the claim, the claimed ones after it.
-    `eligible_usd` is the worth of all eligible ones in both cases; it is what the threshold is compared with.
+    `eligible_usd` is the worth of all eligible ones in both cases; it is what the threshold is compared with. Not
+    eligible are those left out, whose ETH nobody knows yet, and those too large for any conversion.
     """
 
     policy: ConversionPolicy
@@ -28,7 +30,14 @@ class Situation:
     eligible_usd: Decimal
     left_out_count: int
     left_out_usd: Decimal
+    too_large_count: int
+    too_large_usd: Decimal
     is_forced: bool
+
+    @property
+    def waits_for_price(self) -> bool:
+        """Whether something is left out only because the provider did not say a price."""
+        return bool(self.left_out_count) and self.policy.converts_unreceipted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +55,8 @@ def judge(situation: Situation) -> list[Finding]:
         findings += [_reaches_minimum(situation), _fits_maximum(situation)]
     if situation.left_out_count:
         findings.append(_receipts_recorded(situation))
+    if situation.too_large_count:
+        findings.append(_none_too_large(situation))
     return findings
 
 
@@ -82,8 +93,8 @@ def _not_paused(situation: Situation) -> Finding:
 
 def _something_pending(situation: Situation) -> Finding:
     members = situation.members
-    if not members.member_count and situation.eligible_usd and situation.limits is not None:
-        detail = f"none of the pending payments fits into the provider's maximum of {situation.limits.maximum_text}"
+    if not members.member_count and situation.too_large_count and situation.limits is not None:
+        detail = f"none of the pending payments fits into one conversion of at most {situation.limits.maximum_text}"
         return Finding(rule=Rule(name="payments are pending", ok=False, detail=detail), leads_to=Decision.BLOCKED)
     rule = Rule(
         name="payments are pending",
@@ -105,7 +116,14 @@ def _threshold_reached(situation: Situation) -> Finding:
         detail += "; an operator forces the batch"
     return Finding(
         rule=Rule(name="the threshold is reached", ok=reached or situation.is_forced, detail=detail),
-        leads_to=Decision.BELOW,
+        leads_to=Decision.BELOW if not _is_enough_with_left_out(situation) else Decision.BLOCKED,
+    )
+
+
+def _is_enough_with_left_out(situation: Situation) -> bool:
+    """A price that could not be read is no reason to say that too little is pending."""
+    return (
+        situation.waits_for_price and situation.eligible_usd + situation.left_out_usd >= situation.policy.threshold_usd
     )
 
 
@@ -113,7 +131,7 @@ def _reaches_minimum(situation: Situation) -> Finding:
     limits, members = situation.limits, situation.members
     eth = format_units(members.net_wei, ETH)
     ok = True
-    if limits is None:
+    if limits is None or limits.min_wei is None:
         detail = "the provider's limits could not be read; its order will say"
     elif members.unreceipted_usd:
         detail = (
@@ -128,17 +146,34 @@ def _reaches_minimum(situation: Situation) -> Finding:
 
 def _fits_maximum(situation: Situation) -> Finding:
     limits, members = situation.limits, situation.members
-    if limits is None or limits.max_wei is None or members.net_wei <= limits.max_wei:
+    if limits is None or _takes_wei(members, limits) <= limits.max_wei:
         return Finding(
-            rule=Rule(name="the provider's maximum is kept", ok=True, detail="all pending ETH fits"), leads_to=None
+            rule=Rule(name="the maximum is kept", ok=True, detail="all pending ETH fits into one conversion"),
+            leads_to=None,
         )
     detail = f"only the first payments that fit into {limits.maximum_text} are converted; the rest waits its turn"
-    return Finding(rule=Rule(name="the provider's maximum is kept", ok=False, detail=detail), leads_to=None)
+    return Finding(rule=Rule(name="the maximum is kept", ok=False, detail=detail), leads_to=None)
+
+
+def _takes_wei(members: MemberTotals, limits: Limits) -> int:
+    """What the members take of the maximum; less than a wei a member short of what the claim counts."""
+    return members.net_wei + ceil(members.unreceipted_usd * (limits.wei_per_usd or 0))
 
 
 def _receipts_recorded(situation: Situation) -> Finding:
-    detail = (
-        f"{situation.left_out_count} payments worth {usd(situation.left_out_usd)} have no recorded ETH receipt,"
-        f" and policy version {situation.policy.version} does not convert such"
+    why = (
+        "the provider's price could not be read; the next check reads it"
+        if situation.waits_for_price
+        else f"policy version {situation.policy.version} does not convert such"
     )
+    detail = f"{situation.left_out_count} payments worth {usd(situation.left_out_usd)} have no recorded ETH receipt, and {why}"
     return Finding(rule=Rule(name="receipts are recorded", ok=False, detail=detail), leads_to=None)
+
+
+def _none_too_large(situation: Situation) -> Finding:
+    most = "" if situation.limits is None else f" of at most {situation.limits.maximum_text}"
+    detail = (
+        f"{situation.too_large_count} payments worth {usd(situation.too_large_usd)} are each too large for one"
+        f" conversion{most}: they stay pending until a person holds them or the limit is raised"
+    )
+    return Finding(rule=Rule(name="every payment fits", ok=False, detail=detail), leads_to=None)

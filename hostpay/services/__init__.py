@@ -29,7 +29,7 @@ from hostpay.services.requesting import (
     request_payment,
 )
 from hostpay.services.tokens import forget_used_tokens, use_token_once
-from hostpay.services.wallets import WalletFacts, exchange_range, our_wallet, wallet_facts
+from hostpay.services.wallets import WalletFacts, exchange_range, our_wallet, wallet_facts, wei_of_usd
 
 __all__ = (
     "WAIT_FOR",
@@ -72,5 +72,6 @@ __all__ = (
     "use_token_once",
     "wait_for_rest",
     "wallet_facts",
+    "wei_of_usd",
     "why_not_cancel",
 )

@@ -120,9 +120,8 @@ def _limits_of_provider(payment: HostPayment) -> Said | None:
             reason=f"{amount:f} ETH is below the provider's minimum of {limits.minimum:f} ETH", after_s=_MINIMUM_WAIT_S
         )
     if limits.maximum is not None and amount > limits.maximum:
-        return Wait(
-            reason=f"{amount:f} ETH is above the provider's maximum of {limits.maximum:f} ETH", after_s=_MINIMUM_WAIT_S
-        )
+        # It does not get smaller by waiting: a person releases the batch, and the next one is claimed within the maximum.
+        return Review(reason=f"{amount:f} ETH is above the provider's maximum of {limits.maximum:f} ETH")
     return None
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import ROUND_CEILING, Decimal
 
 from django.conf import settings
 from django.utils import timezone
 
-from config.lib.money import ETH, USDT
+from config.lib.money import ETH, USDT, to_units
 from hostpay import gateways
 from hostpay.models import Wallet
 from hostpay.providers.changenow import AmountRange
@@ -55,3 +56,16 @@ def exchange_range() -> AmountRange:
         ProviderError: the provider did not answer.
     """
     return gateways.exchange().amount_range(from_asset=ETH, to_asset=USDT)
+
+
+def wei_of_usd(*, usd: Decimal) -> int:
+    """How much ETH the provider would give for so many dollars now, in wei rounded up (one call).
+
+    Args:
+        usd: with at most 6 decimals, the token's.
+
+    Raises:
+        ProviderError: the provider did not answer.
+    """
+    estimate = gateways.exchange().estimate(from_asset=USDT, to_asset=ETH, from_amount=usd)
+    return to_units(estimate.to_amount.quantize(Decimal("1e-18"), rounding=ROUND_CEILING), ETH)

@@ -51,6 +51,15 @@ class MemberTotals:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PendingSurvey:
+    """What is pending: what the next batch may take, what cannot be valued yet, and what fits into no batch."""
+
+    fitting: MemberTotals
+    unvalued: MemberTotals
+    too_large: MemberTotals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Credited:
     """What a distribution wrote: how many shares, and their sum in units of 10^-6 USDT."""
 
@@ -73,19 +82,47 @@ def pending_totals(*, converts_unreceipted: bool) -> MemberTotals:
     return _totals((found["rows"], found["usd"], found["wei"], found["usd_without_receipt"], found["oldest"]))
 
 
-def claim_pending(*, batch_id: UUID, converts_unreceipted: bool, max_wei: int | None) -> MemberTotals:
+def survey_pending(*, converts_unreceipted: bool, max_wei: int | None, wei_per_usd: int | None) -> PendingSurvey:
+    """All pending accumulations in three parts, summed in one statement without locking them.
+
+    Args:
+        converts_unreceipted: also those without a recorded receipt are for the next batch.
+        max_wei: one that is larger than this alone is too large; None if nothing is.
+        wei_per_usd: what a dollar without a recorded receipt counts against `max_wei`.
+    """
+    parameters: dict[str, Any] = {
+        "converts_unreceipted": converts_unreceipted,
+        "max_wei": max_wei,
+        "wei_per_usd": wei_per_usd,
+        "pending": AccumulationStatus.PENDING.value,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_SURVEY, parameters)
+        parts = {part: _totals(tuple(row)) for part, *row in cursor.fetchall()}
+    none = _totals((0, None, None, None, None))
+    return PendingSurvey(
+        fitting=parts.get("fitting", none), unvalued=parts.get("unvalued", none), too_large=parts.get("too large", none)
+    )
+
+
+def claim_pending(
+    *, batch_id: UUID, converts_unreceipted: bool, max_wei: int | None, wei_per_usd: int | None = None
+) -> MemberTotals:
     """Make every eligible accumulation a member of `batch_id`, and sum exactly those that became one.
 
     The batch's row may be inserted later in the same transaction: the foreign key is checked at its end.
 
     Args:
-        max_wei: claim no more than the first ones, by id, whose ETH fits into this together. One that does not fit
+        max_wei: claim no more than the first ones, by id, that fit into this together. One that does not fit
             even alone is passed over, so that it does not hold up the others.
+        wei_per_usd: what a dollar without a recorded receipt counts against `max_wei`; without it, such rows
+            are not claimed where there is a maximum, since nobody knows whether they fit.
     """
     parameters: dict[str, Any] = {
         "batch_id": batch_id,
         "converts_unreceipted": converts_unreceipted,
         "max_wei": max_wei,
+        "wei_per_usd": wei_per_usd,
         "pending": AccumulationStatus.PENDING.value,
         "swapping": AccumulationStatus.SWAPPING.value,
     }
@@ -149,28 +186,46 @@ def _totals(row: tuple[Any, ...]) -> MemberTotals:
     )
 
 
+# What a row takes of the maximum: its ETH, or by the price; unknown (NULL) if there is no price.
+_TAKES = "coalesce(net_wei, ceil(pending_usd_amount * %(wei_per_usd)s::numeric))"
+
+_SURVEY = f"""
+SELECT part, count(*), sum(pending_usd_amount), sum(net_wei),
+       sum(pending_usd_amount) FILTER (WHERE net_wei IS NULL), min(created_at)
+  FROM (SELECT pending_usd_amount, net_wei, created_at,
+               CASE WHEN net_wei IS NULL
+                         AND NOT (%(converts_unreceipted)s
+                                  AND (%(max_wei)s::numeric IS NULL OR %(wei_per_usd)s::numeric IS NOT NULL))
+                         THEN 'unvalued'
+                    WHEN {_TAKES} > %(max_wei)s::numeric THEN 'too large'
+                    ELSE 'fitting' END AS part
+          FROM {Accumulation._meta.db_table}
+         WHERE status = %(pending)s) AS pending
+ GROUP BY part
+"""  # noqa: S608 (only names of ours)
+
 # A row that another transaction has locked is waited for and judged again as that transaction left it, so a payment
 # voided meanwhile is neither claimed nor summed. The running sum never falls, so those that fit are the ones up to one
-# id; without a limit (NULL) the planner drops that part.
-_CLAIM = """
+# id; without a limit (NULL) the planner drops that part. What takes an unknown amount is below no maximum.
+_CLAIM = f"""
 WITH claimed AS (
     UPDATE payouts_accumulation
        SET status = %(swapping)s, status_changed_at = now(), batch_conversion_id = %(batch_id)s
      WHERE status = %(pending)s AND (%(converts_unreceipted)s OR net_wei IS NOT NULL)
        AND (%(max_wei)s::numeric IS NULL
-            OR coalesce(net_wei, 0) <= %(max_wei)s AND id <= (
+            OR {_TAKES} <= %(max_wei)s AND id <= (
                 SELECT max(id)
-                  FROM (SELECT id, sum(coalesce(net_wei, 0)) OVER (ORDER BY id) AS wei
+                  FROM (SELECT id, sum({_TAKES}) OVER (ORDER BY id) AS wei
                           FROM payouts_accumulation
                          WHERE status = %(pending)s AND (%(converts_unreceipted)s OR net_wei IS NOT NULL)
-                           AND coalesce(net_wei, 0) <= %(max_wei)s) AS running
+                           AND {_TAKES} <= %(max_wei)s) AS running
                  WHERE wei <= %(max_wei)s))
     RETURNING pending_usd_amount, net_wei, created_at
 )
 SELECT count(*), sum(pending_usd_amount), sum(net_wei),
        sum(pending_usd_amount) FILTER (WHERE net_wei IS NULL), min(created_at)
   FROM claimed
-"""
+"""  # noqa: S608 (only names of ours)
 
 # USD amounts are scaled to whole numbers of 10^-8, so div() and mod() are exact; a rounded quotient could floor wrongly.
 # Instead of ranking all members and joining the ranks back, the last member that gets one of the left-over units is

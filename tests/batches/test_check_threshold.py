@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 from django.db import IntegrityError, ProgrammingError, connection, transaction
 from django.utils import timezone
+from pytest_django import Settings
 
 from batches.models import BatchConversion, BatchStatus, Decision, ThresholdCheck
 from batches.services import check_threshold, explain_threshold
@@ -319,8 +320,99 @@ def test_f24_a_payment_too_large_for_the_provider_does_not_hold_up_the_others(ex
     check = check_threshold(actor=ACTOR)
 
     assert (check.decision, check.total_usd, check.member_count) == (Decision.CREATED, Decimal(25), 2)
+    assert check.blockers == [
+        "1 payments worth $1000.00 are each too large for one conversion of at most 0.1 ETH: they stay pending until a"
+        " person holds them or the limit is raised"
+    ]
     too_large.refresh_from_db()
     assert too_large.status == AccumulationStatus.PENDING
+
+
+def test_a_payment_too_large_for_any_batch_does_not_stand_in_for_the_threshold(exchange_range: ExchangeRange) -> None:
+    factories.policy(20)
+    factories.accumulations(1000, 5)
+    exchange_range.maximum = "0.1"  # 200 USD
+
+    below = check_threshold(actor=ACTOR)
+    factories.accumulation(15)
+    check = check_threshold(actor=ACTOR)
+
+    assert (below.decision, below.total_usd, below.member_count) == (Decision.BELOW, Decimal(5), 1)
+    assert below.blockers[0] == "$5.00 are $15.00 below the threshold of $20.00"
+    assert "1 payments worth $1000.00 are each too large" in below.blockers[1]
+    assert (check.decision, check.total_usd, check.member_count) == (Decision.CREATED, Decimal(20), 2)
+
+
+@pytest.mark.parametrize("maximum", [None, "0.1"])
+@pytest.mark.parametrize("is_down", [False, True])
+def test_a_batch_is_never_larger_than_one_payment_may_be(
+    exchange_range: ExchangeRange, settings: Settings, maximum: str | None, *, is_down: bool
+) -> None:
+    settings.MAX_SEND_ETH = Decimal("0.0151")  # 30.2 USD
+    factories.policy(20)
+    first, second, third = factories.accumulations(10, 20, 30)
+    exchange_range.maximum, exchange_range.is_down = maximum, is_down
+
+    check = check_threshold(actor=ACTOR)
+
+    assert check.batch is not None
+    assert list(check.batch.members.order_by("pk")) == [first, second]
+    assert HostPayment.objects.get().amount_units == 30 * WEI_PER_USD
+    third.refresh_from_db()
+    assert third.status == AccumulationStatus.PENDING
+
+
+def test_payments_without_a_receipt_take_their_room_of_the_maximum(exchange_range: ExchangeRange) -> None:
+    factories.policy(20)
+    first, second = factories.accumulations(10, 12, net_wei=None)
+    third, fourth = factories.accumulations(10, 10)
+    exchange_range.maximum = "0.0166"  # 33.2 USD; with the room for the price, the first three take 33.1
+
+    check = check_threshold(actor=ACTOR)
+
+    assert check.batch is not None
+    assert list(check.batch.members.order_by("pk")) == [first, second, third]
+    assert (check.batch.net_wei, check.batch.unreceipted_usd) == (10 * WEI_PER_USD, Decimal(22))
+    assert check.blockers == ["only the first payments that fit into 0.0166 ETH are converted; the rest waits its turn"]
+    assert (exchange_range.asked, exchange_range.priced) == (1, 1)
+    fourth.refresh_from_db()
+    assert fourth.status == AccumulationStatus.PENDING
+
+
+def test_a_payment_without_a_receipt_can_be_too_large_by_its_price(exchange_range: ExchangeRange) -> None:
+    factories.policy(20)
+    too_large = factories.accumulation(199, net_wei=None)  # 208.95 with the room for the price
+    factories.accumulations(25)
+    exchange_range.maximum = "0.1"  # 200 USD
+
+    check = check_threshold(actor=ACTOR)
+
+    assert (check.decision, check.total_usd, check.member_count) == (Decision.CREATED, Decimal(25), 1)
+    assert "1 payments worth $199.00 are each too large" in check.blockers[0]
+    too_large.refresh_from_db()
+    assert too_large.status == AccumulationStatus.PENDING
+
+
+def test_without_a_price_only_payments_with_a_receipt_are_claimed(exchange_range: ExchangeRange) -> None:
+    factories.policy(20)
+    unreceipted = factories.accumulation(15, net_wei=None)
+    factories.accumulation(10)
+    exchange_range.has_no_price = True
+
+    blocked = check_threshold(actor=ACTOR)
+    assert set(statuses()) == {AccumulationStatus.PENDING}
+    factories.accumulation(10)
+    check = check_threshold(actor=ACTOR)
+
+    sentence = (
+        "1 payments worth $15.00 have no recorded ETH receipt, and the provider's price could not be read;"
+        " the next check reads it"
+    )
+    assert (blocked.decision, blocked.total_usd) == (Decision.BLOCKED, Decimal(10))
+    assert blocked.blockers == ["$10.00 are $10.00 below the threshold of $20.00", sentence]
+    assert (check.decision, check.total_usd, check.blockers) == (Decision.CREATED, Decimal(20), [sentence])
+    unreceipted.refresh_from_db()
+    assert unreceipted.status == AccumulationStatus.PENDING
 
 
 def test_it_says_so_when_no_payment_fits_the_provider(exchange_range: ExchangeRange) -> None:
@@ -331,7 +423,7 @@ def test_it_says_so_when_no_payment_fits_the_provider(exchange_range: ExchangeRa
     check = check_threshold(actor=ACTOR)
 
     assert check.decision == Decision.BLOCKED
-    assert check.blockers == ["none of the pending payments fits into the provider's maximum of 0.1 ETH"]
+    assert check.blockers[0] == "none of the pending payments fits into one conversion of at most 0.1 ETH"
     assert_nothing_happened()
 
 

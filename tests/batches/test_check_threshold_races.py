@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from decimal import Decimal
 from threading import Barrier, Event
@@ -11,13 +12,15 @@ from django.db import OperationalError, connection, transaction
 
 from batches.models import BatchConversion, Decision, ThresholdCheck
 from batches.services import check_threshold, set_policy
+from config.lib import locks
 from config.lib.errors import RefusedError
-from hostpay.models import HostPayment, Switch
+from hostpay.models import HostPayment, Pause, Switch
 from hostpay.services import pause
 from payouts.models import Accumulation, AccumulationStatus
 from tests import factories
 from tests.factories import ACTOR
 from tests.lib.concurrency import PATIENCE_S, crew, wait_until_blocked
+from tests.lib.exchange_range import ExchangeRange
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -115,6 +118,72 @@ def test_f19_a_payment_that_commits_between_sum_and_claim_is_in_batch_and_total(
     assert (found.batch.total_usd, found.batch.member_count) == (Decimal(32), 3)
     assert found.total_usd == Decimal(32)
     assert set(Accumulation.objects.values_list("batch_conversion", flat=True)) == {found.batch.pk}
+
+
+def holding_the_checks_lock(locked: Event, go_on: Event) -> Callable[[], None]:
+    def work() -> None:
+        with transaction.atomic():
+            locks.hold(locks.Lock.THRESHOLD_CHECK)
+            locked.set()
+            assert go_on.wait(PATIENCE_S)
+
+    return work
+
+
+def test_payments_that_commit_before_the_lock_make_no_batch_without_limits(exchange_range: ExchangeRange) -> None:
+    factories.policy(20)
+    first, second = factories.accumulations(10, 5)
+    exchange_range.maximum = "0.0101"  # 20.2 USD
+    locked, go_on = Event(), Event()
+
+    with crew() as workers:
+        holder = workers.start(holding_the_checks_lock(locked, go_on))
+        assert locked.wait(PATIENCE_S)
+        checking = workers.start(check)
+        wait_until_blocked()
+        asked_before_the_lock = exchange_range.asked
+        factories.accumulation(10)
+        go_on.set()
+        holder.result()
+        found = checking.result()
+
+    assert (asked_before_the_lock, exchange_range.asked) == (0, 1)
+    assert found.batch is not None
+    assert list(found.batch.members.order_by("pk")) == [first, second]
+    assert ThresholdCheck.objects.count() == 1
+    assert BatchConversion.objects.count() == 1
+
+
+def test_a_check_and_a_pause_wait_longer_for_their_lock_than_others() -> None:
+    factories.policy(20)
+    factories.accumulation(25)
+    locked, go_on = Event(), Event()
+
+    def in_a_hurry(work: Callable[[], object]) -> Callable[[], object]:
+        def hurried() -> object:
+            with connection.cursor() as cursor:
+                cursor.execute("SET lock_timeout = '50ms'")
+            return work()
+
+        return hurried
+
+    def pause_batches() -> object:
+        return pause(switch=Switch.BATCHES, actor=ACTOR, reason="look into it")
+
+    with crew() as workers:
+        holder = workers.start(holding_the_checks_lock(locked, go_on))
+        assert locked.wait(PATIENCE_S)
+        patient = [workers.start(in_a_hurry(work)) for work in (check, pause_batches)]
+        wait_until_blocked(2)
+        time.sleep(0.3)
+        assert not any(one.done() for one in patient)
+        go_on.set()
+        holder.result()
+        for one in patient:
+            one.result()
+
+    assert ThresholdCheck.objects.count() == 1
+    assert Pause.objects.count() == 1
 
 
 def test_a_payment_voided_while_the_claim_waits_for_it_is_not_claimed() -> None:

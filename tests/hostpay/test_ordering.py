@@ -247,6 +247,17 @@ def test_it_waits_with_the_figures_below_the_minimum_and_goes_on_by_itself(swaps
     assert swaps.world.drive_to(payment, "ordered", may_sign=False).waiting_reason == ""
 
 
+def test_what_is_above_the_maximum_does_not_wait_for_ever_but_for_a_person(swaps: Swaps) -> None:
+    swaps.world.exchange.set(maximum_usd="20")
+
+    payment = swaps.world.drive_to_review(swaps.request(30))
+
+    assert "0.015 ETH is above the provider's maximum of 0.0" in payment.review_reason
+    assert swaps.books() == []
+    assert not ExchangeOrder.objects.filter(payment=payment).exists()
+    swaps.world.exchange.set(maximum_usd=None)
+
+
 def test_a_minimum_that_rose_since_it_was_asked_is_waited_for(swaps: Swaps) -> None:
     swaps.world.exchange.fault("error", CREATE, match={"method": "POST"}, code="deposit_too_small", message="Out of")
 

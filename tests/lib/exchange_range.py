@@ -1,28 +1,40 @@
-"""The one answer of the exchange that a threshold check needs, over real HTTP."""
+"""The two answers of the exchange that a threshold check needs, over real HTTP."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 
 class ExchangeRange:
-    """A provider that answers one question: how much it takes at once. Amounts are texts of ETH."""
+    """A provider that says how much it takes at once, and what dollars bring. Amounts are texts of ETH."""
 
     def __init__(self) -> None:
         self.asked = 0
         self.minimum = "0.000001"
         self.maximum: str | None = None
         self.is_down = False
+        self.priced = 0
+        self.eth_per_usd = Decimal("0.0005")
+        self.has_no_price = False
+        self.before_answering: Callable[[], object] = lambda: None
         outer = self
 
         class Answer(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                outer.asked += 1
-                body = outer.body()
-                self.send_response(503 if outer.is_down else 200)
+                is_price = "estimated-amount" in self.path
+                outer.before_answering()
+                if is_price:
+                    outer.priced += 1
+                else:
+                    outer.asked += 1
+                body = outer.price(self.path) if is_price else outer.body()
+                self.send_response(503 if outer.is_down or (is_price and outer.has_no_price) else 200)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -60,3 +72,19 @@ class ExchangeRange:
         }
         text = json.dumps(answer).replace('"MINIMUM"', self.minimum).replace('"MAXIMUM"', self.maximum or "null")
         return text.encode()
+
+    def price(self, path: str) -> bytes:
+        """The answer to an estimate, by `eth_per_usd`."""
+        (usd,) = parse_qs(urlsplit(path).query)["fromAmount"]
+        answer = {
+            "fromCurrency": "usdt",
+            "fromNetwork": "eth",
+            "toCurrency": "eth",
+            "toNetwork": "eth",
+            "flow": "standard",
+            "type": "direct",
+            "fromAmount": "SOLD",
+            "toAmount": "BOUGHT",
+        }
+        bought = f"{Decimal(usd) * self.eth_per_usd:.18f}"
+        return json.dumps(answer).replace('"SOLD"', usd).replace('"BOUGHT"', bought).encode()
