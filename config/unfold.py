@@ -91,8 +91,11 @@ UNFOLD: dict[str, Any] = {
             _group(
                 "Clients and programs",
                 _item("Clients", "groups", "payouts.client"),
+                _item("NOWPayments", "payments", "payouts.nowpayment"),
                 _item("Deliveries", "move_to_inbox", "payouts.inboundevent"),
+                _item("Destination changes", "edit_location_alt", "payouts.destinationchange"),
                 _item("API keys", "key", "payouts.apikey"),
+                _item("Request keys", "replay", "payouts.requestkey"),
             ),
             _group(
                 "System",
@@ -109,6 +112,7 @@ UNFOLD: dict[str, Any] = {
                 "Histories",
                 _item("Batches", "history", "batches.batchstatuschange"),
                 _item("Accumulations", "history", "payouts.accumulationstatuschange"),
+                _item("NOWPayments", "history", "payouts.nowpaymentstatuschange"),
                 _item("Host payments", "history", "hostpay.hostpaymentstatuschange"),
                 _item("Exchange orders", "history", "hostpay.exchangeorderstatuschange"),
                 _item("Transactions", "history", "hostpay.transactionstatuschange"),

@@ -11,7 +11,7 @@ from django.utils import timezone
 from batches.models import BatchConversion, BatchStatus
 from config.lib.adminkit.links import list_of, page_of
 from hostpay.models import Approval, Breaker, HostPayment, Wallet
-from payouts.models import Accumulation, InboundEvent, Outcome
+from payouts.models import Accumulation, InboundEvent, NowPayment, Outcome
 
 # A wait this long is no longer the provider's usual slowness.
 _LONG_WAIT = timedelta(minutes=30)
@@ -47,7 +47,7 @@ class Attention:
 
 def attention() -> Attention:
     """Everything that waits for a person, in a handful of queries."""
-    kinds = (_control(), _payments(), _held(), _events(), _failed_batches())
+    kinds = (_control(), _payments(), _held(), _events(), _now_payments(), _failed_batches())
     items = [item for kind, _ in kinds for item in kind]
     more = [link for kind, link in kinds if len(kind) >= _MOST_OF_A_KIND]
     order = {"bad": 0, "wait": 1}
@@ -143,6 +143,21 @@ def _events() -> tuple[list[Item], tuple[str, str]]:
         for event in failed.defer("body", "headers").order_by("-id")[:_MOST_OF_A_KIND]
     ]
     return items, ("failed deliveries", list_of(InboundEvent, "outcome__exact=failed"))
+
+
+def _now_payments() -> tuple[list[Item], tuple[str, str]]:
+    items = [
+        Item(
+            kind="NOWPayments",
+            tone="wait",
+            sentence=f"Payment {payment} at NOWPayments: {payment.review_reason}",
+            url=page_of(payment),
+            since=payment.review_since or payment.created_at,
+            worth_usd=payment.valued_usd,
+        )
+        for payment in NowPayment.objects.in_review().order_by("review_since")[:_MOST_OF_A_KIND]
+    ]
+    return items, ("payments at NOWPayments", list_of(NowPayment))
 
 
 def _failed_batches() -> tuple[list[Item], tuple[str, str]]:

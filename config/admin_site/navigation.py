@@ -15,7 +15,7 @@ from config.lib.adminkit import cells
 from config.lib.adminkit.links import page_of
 from hostpay.models import ExchangeOrder, Heartbeat, HostPayment, Transaction
 from hostpay.tasks import SWEEP_HEARTBEAT
-from payouts.models import Accumulation, Client
+from payouts.models import Accumulation, Client, NowPayment
 
 _MOST_OF_A_KIND = 5
 
@@ -61,6 +61,7 @@ _LOOKUPS: tuple[tuple[type[Any], str, str], ...] = (
     (ExchangeOrder, "payin_address", "hostpay.view_exchangeorder"),
     (Transaction, "tx_hash", "hostpay.view_transaction"),
     (Accumulation, "payment_id", "payouts.view_accumulation"),
+    (NowPayment, "payment_id", "payouts.view_nowpayment"),
     (Client, "external_id", "payouts.view_client"),
 )
 

@@ -25,6 +25,7 @@ def test_a_refused_delivery_is_recorded_once_its_client_exists() -> None:
 
     event.refresh_from_db()
     assert (event.outcome, event.accumulation, event.attempts, event.error) == (Outcome.RECORDED, accumulation, 2, "")
+    assert accumulation is not None
     assert accumulation.gross_usd == Decimal("25.5")
 
 

@@ -32,7 +32,7 @@ from hostpay.models import (
     UsedToken,
 )
 from payouts import services as payouts
-from payouts.models import Accumulation, InboundEvent, Outcome, Verdict
+from payouts.models import Accumulation, InboundEvent, NowPayment, Outcome, Verdict
 from payouts.services.members import claim_pending, credit_shares
 from tests.factories import ACTOR, accumulations, policy
 from tests.hostpay import rows
@@ -190,6 +190,18 @@ def _others(payment: HostPayment, accumulation: Accumulation) -> None:
             error="the database went away" if outcome == Outcome.FAILED else "",
             accumulation=accumulation if outcome == Outcome.RECORDED else None,
         )
+    told = InboundEvent.objects.create(
+        source="nowpayments", event_id="5524759814", body=b"{}", verdict=Verdict.VALID, outcome=Outcome.NOTED
+    )
+    asked = NowPayment.objects.create(
+        payment_id="5524759814",
+        status="finished",
+        order_id="client-1:user-1",
+        event=told,
+        review_reason="No client has the id client-1.",
+        review_since=now,
+    )
+    asked.record_birth(actor=ACTOR, reason="NOWPayments told of it")
     payouts.create_api_key(name="grafana", scopes=["read"], actor=ACTOR)
     Heartbeat.objects.create(name="sweep_payments", started_at=now, succeeded_at=now)
     UsedToken.objects.create(nonce="n", purpose="tests")

@@ -203,7 +203,10 @@ def _advance_to(payment: NowPayment, told: _Told, event: InboundEvent, actor: Ac
 def _correct(payment: NowPayment, told: _Told, event: InboundEvent, actor: Actor) -> None:
     """The same word with later figures."""
     before = {name: getattr(payment, name) for name in _FIGURES}
-    NowPayment.objects.filter(pk=payment.pk).update(**_standing(told, event))
+    columns = _standing(told, event)
+    if payment.accumulation_id is None and payment.status in ARRIVED:
+        columns["next_action_at"] = timezone.now()
+    NowPayment.objects.filter(pk=payment.pk).update(**columns)
     payment.refresh_from_db()
     payment.note(actor=actor, reason="NOWPayments corrected its figures", data={"before": before, **_shown(told)})
     if payment.accumulation_id is not None:

@@ -1,0 +1,232 @@
+"""The reconciler: payments whose notifications never came, asked for until they end."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from config.lib.errors import RefusedError
+from payouts.models import Accumulation, AccumulationStatus, InboundEvent, NowPayment, Outcome
+from payouts.services import advance_payment, close_review, due_payments, ingest_payment, waiting_notifications
+from payouts.tasks import advance_now_payment, process_notification
+from tests.lib.scripted_http import Reply, ScriptedServer
+from tests.payouts.nowpayments.sending import ACTOR, body, known, tell
+from tests.payouts.sending import client
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def let_time_pass() -> None:
+    NowPayment.objects.filter(next_action_at__isnull=False).update(next_action_at=timezone.now())
+
+
+def look() -> NowPayment:
+    """One look of the worker, as if its time had come."""
+    let_time_pass()
+    advance_payment(payment_pk=known().pk, actor=ACTOR)
+    return known()
+
+
+def wait_of(payment: NowPayment) -> timedelta:
+    assert payment.next_action_at is not None
+    return payment.next_action_at - timezone.now()
+
+
+def answer(**changes: object) -> str:
+    return body(updated_at="2026-01-01T00:00:00.000Z", **changes).decode()
+
+
+def test_a_payment_that_never_finished_is_asked_for_and_recorded(provider: ScriptedServer) -> None:
+    client()
+    tell(payment_status="confirming")
+    provider.say_json(answer())
+
+    payment = look()
+
+    assert (payment.status, payment.accumulation) == ("finished", Accumulation.objects.get())
+    assert [asked.path for asked in provider.asked] == ["/v1/payment/5524759814"]
+    assert provider.asked[0].headers["x-api-key"] == "sandbox-only-nowpayments-key"
+    kept = InboundEvent.objects.get(outcome=Outcome.RECORDED)
+    assert kept.headers == {"asked": "GET /v1/payment/{id}"}
+
+
+def test_an_answer_that_says_nothing_new_is_not_kept_and_the_waits_grow(provider: ScriptedServer) -> None:
+    tell(payment_status="waiting")
+    provider.say_json(answer(payment_status="waiting"))
+
+    waits = [round(wait_of(look()) / timedelta(minutes=15)) for _ in range(8)]
+
+    assert waits == [1, 2, 4, 8, 16, 32, 32, 32]
+    assert InboundEvent.objects.count() == 1
+
+
+def test_nobody_asks_before_its_time(provider: ScriptedServer) -> None:
+    tell(payment_status="waiting")
+
+    advance_payment(payment_pk=known().pk, actor=ACTOR)
+
+    assert provider.asked == []
+    assert due_payments(now=timezone.now(), limit=10) == []
+
+
+def test_a_provider_that_is_away_is_asked_again(provider: ScriptedServer) -> None:
+    tell(payment_status="waiting")
+    provider.say(Reply(status=503))
+
+    payment = look()
+
+    assert (payment.attempts, payment.review_reason) == (1, "")
+    assert "HTTP 503" in payment.last_error
+    assert "sandbox-only-nowpayments-key" not in payment.last_error
+    assert wait_of(payment) < timedelta(minutes=1)
+
+
+def test_a_payment_the_provider_does_not_know_is_for_a_person(provider: ScriptedServer) -> None:
+    tell(payment_status="waiting")
+    provider.say_json('{"statusCode":404,"code":"NOT_FOUND","message":"Payment not found"}', status=404)
+
+    assert look().review_reason == "payment 5524759814 of nowpayments: there is none"
+
+
+def test_an_answer_about_another_payment_changes_nothing(provider: ScriptedServer) -> None:
+    client()
+    tell(payment_status="waiting")
+    provider.say_json(answer(payment_id="1"))
+
+    payment = look()
+
+    assert payment.status == "waiting"
+    assert "the answer is about 1" in payment.review_reason
+    assert not Accumulation.objects.exists()
+
+
+def test_a_refund_that_only_answers_tell_is_found(provider: ScriptedServer) -> None:
+    client()
+    tell()
+    provider.say_json(answer(payment_status="refunded"))
+
+    payment = look()
+
+    assert payment.status == "refunded"
+    assert Accumulation.objects.get().status == AccumulationStatus.HELD
+    assert payment.next_action_at is None
+
+
+def test_what_is_booked_is_looked_at_three_times_more(provider: ScriptedServer) -> None:
+    client()
+    tell()
+    provider.say_json(answer())
+    assert round(wait_of(known()) / timedelta(days=1)) == 1
+
+    assert [round(wait_of(look()) / timedelta(days=1)) for _ in range(2)] == [6, 23]
+    assert look().next_action_at is None
+    assert Accumulation.objects.count() == 1
+
+
+def test_finished_without_an_outcome_is_not_yet(provider: ScriptedServer) -> None:
+    client()
+    provider.say_json(answer(outcome_amount=None))
+
+    event = tell(outcome_amount=None)
+
+    assert (event.outcome, known().review_reason) == (Outcome.NOTED, "")
+    assert not Accumulation.objects.exists()
+    provider.say_json(answer())
+    assert look().accumulation == Accumulation.objects.get()
+
+
+def test_one_without_an_outcome_for_long_is_for_a_person(provider: ScriptedServer) -> None:
+    client()
+    provider.say_json(answer(outcome_amount=None))
+    tell(outcome_amount=None)
+
+    for _ in range(8):
+        look()
+
+    assert known().review_reason == "NOWPayments calls payment 5524759814 finished without an outcome."
+
+
+def test_one_that_is_unfinished_for_a_month_is_for_a_person(provider: ScriptedServer) -> None:
+    tell(payment_status="waiting")
+    provider.say_json(answer(payment_status="waiting"))
+    NowPayment.objects.update(created_at=timezone.now() - timedelta(days=31))
+
+    payment = look()
+
+    assert payment.review_reason == "It has been waiting for more than 30 days."
+    assert round(wait_of(payment) / timedelta(days=1)) == 1
+
+
+def test_a_lost_notification_is_ingested_by_its_number(provider: ScriptedServer) -> None:
+    client()
+    provider.say_json(answer())
+
+    payment = ingest_payment(payment_id="5524759814", actor=ACTOR)
+
+    assert payment.accumulation == Accumulation.objects.get()
+    assert InboundEvent.objects.get().outcome == Outcome.RECORDED
+
+
+def test_ingesting_what_is_recorded_changes_nothing(provider: ScriptedServer) -> None:
+    client()
+    tell()
+    provider.say_json(body().decode())
+
+    payment = ingest_payment(payment_id="5524759814", actor=ACTOR)
+
+    assert payment.accumulation == Accumulation.objects.get()
+    assert sorted(InboundEvent.objects.values_list("outcome", flat=True)) == ["recorded", "replayed"]
+
+
+def test_ingesting_again_after_the_client_was_made_records_it(provider: ScriptedServer) -> None:
+    provider.say_json(answer())
+    assert "No client has the id" in ingest_payment(payment_id="5524759814", actor=ACTOR).review_reason
+    client()
+
+    payment = ingest_payment(payment_id="5524759814", actor=ACTOR)
+
+    assert (payment.review_reason, payment.accumulation) == ("", Accumulation.objects.get())
+
+
+def test_the_command_says_what_became_of_each(provider: ScriptedServer) -> None:
+    client()
+    provider.say(
+        Reply(body=answer().encode()),
+        Reply(body=answer(payment_id="2", payment_status="waiting").encode()),
+        Reply(status=404),
+    )
+    out, err = StringIO(), StringIO()
+
+    with pytest.raises(CommandError, match="1 of 3 payments were not recorded"):
+        call_command("ingest_payment", "5524759814", "2", "3", stdout=out, stderr=err)
+
+    assert out.getvalue() == (
+        f"payment 5524759814: finished, accumulation {Accumulation.objects.get().pk}.\n"
+        "payment 2: waiting; nothing to record.\n"
+    )
+    assert err.getvalue() == "payment 3: payment 3 of nowpayments: there is none\n"
+
+
+def test_the_tasks_record_a_stored_notification_once() -> None:
+    client()
+    event = InboundEvent.objects.create(source="nowpayments", event_id="5524759814", body=body(), verdict="valid")
+
+    process_notification(event.pk)
+    process_notification(event.pk)
+    advance_now_payment(known().pk)
+
+    assert Accumulation.objects.count() == 1
+    assert waiting_notifications(limit=10) == []
+
+
+def test_a_review_is_closed_with_a_reason_only() -> None:
+    tell()
+
+    with pytest.raises(RefusedError, match="a reason is missing"):
+        close_review(payment=known(), actor=ACTOR, reason=" ")
+
+    assert known().review_reason != ""
