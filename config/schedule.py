@@ -7,12 +7,16 @@ from django.conf import settings
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One line of the beat table: the name as the operator sees it, the task, its interval and its reason."""
+    """One line of the beat table: the name as the operator sees it, the task, its interval and its reason.
+
+    `needs_others`: it asks somebody outside, so that its silence may be theirs and says nothing about us.
+    """
 
     name: str
     task: str
     every_s: int
     why: str
+    needs_others: bool = False
 
 
 SCHEDULE: tuple[Entry, ...] = (
@@ -32,7 +36,14 @@ SCHEDULE: tuple[Entry, ...] = (
         name="check the invariants",
         task="config.tasks.check_invariants",
         every_s=300,
-        why="Asks database and chain whether all that must hold, holds; a breach stops every new signature.",
+        why="Asks the database whether all that must hold, holds; a breach stops every new signature.",
+    ),
+    Entry(
+        name="check the invariants on chain",
+        task="config.tasks.check_chain_invariants",
+        every_s=300,
+        why="Asks the chain whether it and the books agree; a breach stops every new signature.",
+        needs_others=True,
     ),
     Entry(
         name="follow NOWPayments",

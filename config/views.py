@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -11,11 +12,12 @@ from django.utils import timezone
 from django.views import defaults
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
+from django_celery_beat.models import PeriodicTask
 
 from config.celery import app
 from config.lib.problems import is_for_programs, problem
-from config.schedule import SCHEDULE
-from hostpay.models import Heartbeat
+from config.schedule import SCHEDULE, Entry
+from hostpay.models import Heartbeat, ServiceHealth
 
 _BROKER_TIMEOUT_S = 2
 # How many intervals a piece of scheduled work may be silent, and how long at least: a worker restarts in seconds.
@@ -41,10 +43,16 @@ def livez(_request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 def readyz(_request: HttpRequest) -> HttpResponse:
-    """Whether the system does its work: database, broker, and each piece of scheduled work. 503 if one does not."""
+    """Whether the system does its work: database, broker, and each piece of scheduled work. 503 if one does not.
+
+    `notes` are about others: payments are taken and kept while a node or an exchange is away, so these fail nothing.
+    """
     checks = {name: _checked(check) for name, check in _checks().items()}
+    notes = {name: _checked(note) for name, note in _notes().items()}
     is_ready = all(check["ok"] for check in checks.values())
-    return JsonResponse({"status": "ok" if is_ready else "failing", "checks": checks}, status=200 if is_ready else 503)
+    return JsonResponse(
+        {"status": "ok" if is_ready else "failing", "checks": checks, "notes": notes}, status=200 if is_ready else 503
+    )
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -72,12 +80,17 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 
 
 def _checks() -> dict[str, Check]:
-    beats = {entry.task.rpartition(".")[2]: entry.every_s for entry in SCHEDULE}
-    return {
-        "database": _database,
-        "broker": _broker,
-        **{name: _heartbeat_check(name, every_s) for name, every_s in beats.items()},
-    }
+    ours = {_heartbeat_of(entry): partial(_beats, entry) for entry in SCHEDULE if not entry.needs_others}
+    return {"database": _database, "broker": _broker, **ours}
+
+
+def _notes() -> dict[str, Check]:
+    theirs = {_heartbeat_of(entry): partial(_beats, entry) for entry in SCHEDULE if entry.needs_others}
+    return {"provider": _provider, **theirs}
+
+
+def _heartbeat_of(entry: Entry) -> str:
+    return entry.task.rpartition(".")[2]
 
 
 def _checked(check: Check) -> dict[str, object]:
@@ -108,17 +121,52 @@ def _broker() -> str:
     return "answers"
 
 
-def _heartbeat_check(name: str, every_s: int) -> Check:
-    def check() -> str:
-        beat = Heartbeat.objects.filter(name=name).first()
-        if beat is None or beat.succeeded_at is None:
-            if name == _ALWAYS_BEATING or (beat is not None and beat.failed_at is not None):
-                raise _NotWorkingError("It has never succeeded: are beat and the worker running?")
-            return "has not been due yet"
+def _provider() -> str:
+    """What our own calls found lately; nobody is asked for this page."""
+    now = timezone.now()
+    for row in ServiceHealth.objects.filter(failures__gt=0):
+        resting = " and is left alone for a while" if row.resting_until and row.resting_until > now else ""
+        raise _NotWorkingError(f"{row.name} failed {row.failures} times in a row{resting}.")
+    return "no failures lately"
+
+
+def _beats(entry: Entry) -> str:
+    """How long the work has been silent; raises _NotWorkingError when that is too long for its interval."""
+    planned = _planned(entry)
+    if planned is not None and not planned.enabled:
+        return "switched off in the schedule"
+    every_s = _interval_s(planned, entry)
+    if every_s is None:
+        return "runs by a timetable, and is not judged by its silence"
+    allowed_s = max(_SILENT_INTERVALS * every_s, _SILENT_AT_LEAST_S)
+    beat = Heartbeat.objects.filter(name=_heartbeat_of(entry)).first()
+    if beat is not None and beat.succeeded_at is not None:
         silent_s = int((timezone.now() - beat.succeeded_at) / timedelta(seconds=1))
-        allowed_s = max(_SILENT_INTERVALS * every_s, _SILENT_AT_LEAST_S)
         if silent_s > allowed_s:
             raise _NotWorkingError(f"It last succeeded {silent_s} s ago, and should every {every_s} s.")
         return f"last succeeded {silent_s} s ago"
+    is_late = _heartbeat_of(entry) == _ALWAYS_BEATING or _beaten_for_s() > allowed_s
+    if is_late or (beat is not None and beat.failed_at is not None):
+        raise _NotWorkingError("It has never succeeded: are beat and the worker running?")
+    return "has not been due yet"
 
-    return check
+
+def _planned(entry: Entry) -> PeriodicTask | None:
+    """The line of beat's own table, which an operator may have changed; None before beat's first start."""
+    found: PeriodicTask | None = PeriodicTask.objects.select_related("interval").filter(name=entry.name).first()
+    return found
+
+
+def _interval_s(planned: PeriodicTask | None, entry: Entry) -> int | None:
+    if planned is None:
+        return entry.every_s
+    if planned.interval is None:
+        return None
+    return int(timedelta(**{planned.interval.period: planned.interval.every}) / timedelta(seconds=1))
+
+
+def _beaten_for_s() -> int:
+    """For how long beat has been at work since the first sweep, by its own count of them."""
+    (sweep,) = (entry for entry in SCHEDULE if _heartbeat_of(entry) == _ALWAYS_BEATING)
+    planned = _planned(sweep)
+    return 0 if planned is None else int(planned.total_run_count * (_interval_s(planned, sweep) or 0))

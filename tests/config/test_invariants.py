@@ -16,6 +16,7 @@ from pytest_django import Settings
 from batches.services import check_threshold
 from config import logs, tasks
 from config.invariants import INVARIANTS, examine
+from config.lib.errors import TransientError
 from config.schedule import SCHEDULE
 from hostpay import gateways
 from hostpay.models import Breaker, Heartbeat, HostPayment, Transaction, Wallet
@@ -406,9 +407,23 @@ def _beat() -> Heartbeat:
 
 
 def test_beat_asks_every_five_minutes() -> None:
-    (entry,) = [entry for entry in SCHEDULE if entry.task == tasks.check_invariants.name]
+    asked = {tasks.check_invariants.name, tasks.check_chain_invariants.name}
 
-    assert entry.every_s == 300
+    assert [entry.every_s for entry in SCHEDULE if entry.task in asked] == [300, 300]
+
+
+def test_a_node_that_is_away_leaves_the_books_checked(world: World, settings: Settings) -> None:
+    settled_batch()
+    settings.ETH_RPC_URLS = ["http://127.0.0.1:9"]
+    gateways.node.cache_clear()
+
+    beat = _beat()
+    with pytest.raises(TransientError):
+        tasks.check_chain_invariants()
+
+    assert (beat.succeeded_at is not None, beat.failed_at) == (True, None)
+    assert Heartbeat.objects.get(pk=tasks.CHAIN_HEARTBEAT).failed_at is not None
+    assert not Breaker.objects.exists()
 
 
 def test_a_breach_opens_the_breaker_once_and_the_heartbeat_tells(world: World) -> None:
