@@ -29,8 +29,12 @@ class InexactJsonError(MoneyError):
     code = "invalid_json"
 
 
+class ScientificDecimal(Decimal):
+    """A number that was written with an exponent; its value is exact, but its text is not kept."""
+
+
 def loads_exact(text: bytes | str) -> Any:
-    """Parse UTF-8 JSON: fractions become Decimal, whole numbers int.
+    """Parse UTF-8 JSON: fractions become Decimal (with an exponent: ScientificDecimal), whole numbers int.
 
     Raises:
         InexactJsonError: not JSON; NaN or Infinity; a number of more than 100 characters or beyond 10^±100; a key twice
@@ -97,7 +101,8 @@ def _check_depth(source: str) -> None:
 
 
 def _decimal(digits: str) -> Decimal:
-    number = Decimal(digits) if len(digits) <= _LONGEST_NUMBER else None
+    kind = ScientificDecimal if "e" in digits.lower() else Decimal
+    number = kind(digits) if len(digits) <= _LONGEST_NUMBER else None
     # A small exponent's zeros are written out by whoever prints the number: 0E+999999999 as well.
     if number is None or abs(int(number.as_tuple().exponent)) > _LONGEST_NUMBER:
         raise InexactJsonError(f"a number of more than {_LONGEST_NUMBER} digits")

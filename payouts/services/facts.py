@@ -166,7 +166,8 @@ def _number_text(value: Any) -> str:
         return value
     if type(value) is int:
         return str(value)
-    if isinstance(value, Decimal) and value.is_finite() and -18 <= int(value.as_tuple().exponent) <= 0:
+    # The parser marks an exponent by a type of its own, since 1.5e1 and 15 are the same value.
+    if type(value) is Decimal and value.is_finite() and -18 <= int(value.as_tuple().exponent) <= 0:
         return f"{value:f}"
     raise _RuleError("must be a plain decimal number, best as a string")
 
