@@ -12,8 +12,9 @@ from config.lib.audit import Actor
 from config.lib.errors import RefusedError
 from hostpay.models import Pause, Switch
 
-# Whoever acts under a switch holds its lock shared until it commits, so a pause that has committed has no
-# forerunner still under way. The threshold check holds its lock alone anyway.
+# Whoever acts under a switch holds its lock shared (the threshold check holds its own alone) until it commits, and asks
+# under it, so a pause that has committed has no forerunner still under way. One exception: the usual payment asks in the
+# one statement that records it and takes no lock, so it may commit a moment after the pause. It sends no money out.
 LOCK_OF = {
     Switch.INTAKE: locks.Lock.INTAKE,
     Switch.BATCHES: locks.Lock.THRESHOLD_CHECK,
@@ -48,6 +49,8 @@ def refuse_if_paused(switch: Switch) -> None:
 
 def pause(*, switch: Switch, actor: Actor, reason: str, expires_at: datetime | None = None) -> Pause:
     """Pause `switch`; when this returns and commits, nothing new starts and nothing old is still starting.
+
+    But for a payment that was recorded by one statement while the intake was being paused; see LOCK_OF.
 
     Raises:
         RefusedError: no reason given, the expiry is past, or it is paused already.

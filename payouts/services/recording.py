@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from django.db import connection, transaction
 
+from config.lib import locks
 from config.lib.audit import Actor
 from config.lib.errors import SluiceError
 from hostpay.models import Pause, Switch
@@ -156,8 +157,14 @@ def _insert_both(draft: Draft, delivery: Delivery, version: str) -> int | None:
 
 
 def _insert_step_by_step(draft: Draft, event: Delivery | InboundEvent | None, actor: Actor) -> int | None:
-    """The same in a transaction of several statements: for every case but the usual one."""
+    """The same in a transaction of several statements: for every case but the usual one.
+
+    Raises:
+        PausedError: an operator has paused the intake since the client was looked up.
+    """
     with transaction.atomic():
+        locks.hold_shared(locks.Lock.INTAKE)
+        refuse_if_paused(Switch.INTAKE)
         with connection.cursor() as cursor:
             cursor.execute(_INSERT_ACCUMULATION, draft)
             pk = _first(cursor.fetchone())
