@@ -1,0 +1,267 @@
+"""Many payments at once: the same rules as for one, in a handful of statements however many there are.
+
+Each payment is recorded or refused on its own. What is written is one transaction: when this returns, all of it is
+committed; when it raises, none of it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from django.db import connection, transaction
+
+from config.lib import locks
+from config.lib.audit import Actor
+from config.lib.errors import SluiceError
+from config.lib.money import InexactJsonError, dumps_exact, loads_exact
+from config.lib.problems import FieldError, InvalidFieldsError
+from hostpay.models import Switch
+from hostpay.services import refuse_if_paused
+from payouts.models import (
+    Accumulation,
+    AccumulationStatus,
+    AccumulationStatusChange,
+    Client,
+    InboundEvent,
+    Outcome,
+)
+from payouts.services.drafts import AmountTooSmallError, Draft, Terms, draft_of
+from payouts.services.facts import InvalidJsonError, PaymentFacts, facts_of
+from payouts.services.recording import ConflictingPaymentError, Delivery, Recorded, UnknownClientError
+
+# A delivery that was refused is kept with its reason, of which the beginning is enough.
+_LONGEST_ERROR = 2000
+MOST_PAYMENTS = 5000
+
+Ended = Recorded | SluiceError
+
+
+def take_payments(*, delivery: Delivery, actor: Actor) -> list[Ended]:
+    """Process one authentic delivery of `POST /api/v1/payments/bulk/`: each of its payments as `record_payments` says.
+
+    Raises:
+        InvalidJsonError: not a JSON list, nor an object with the list `payments`; the delivery is kept.
+        InvalidFieldsError: an empty list, or one of more than MOST_PAYMENTS; the delivery is kept.
+        PausedError: an operator paused the intake; nothing is kept, its sender is told to come again.
+        Exception: anything unforeseen, after each payment was stored as a failed delivery.
+    """
+    try:
+        items = _items_of(delivery.body)
+    except (InvalidJsonError, InvalidFieldsError) as refusal:
+        event = delivery.as_event()
+        event.outcome, event.error = Outcome.REFUSED, str(refusal)[:_LONGEST_ERROR]
+        event.save()
+        raise
+    is_settled = False
+    try:
+        ended = record_payments(items=items, source=delivery.source, delivery=delivery, actor=actor)
+        is_settled = True
+        return ended
+    except SluiceError:
+        is_settled = True
+        raise
+    finally:
+        if not is_settled:
+            why = "Processing broke off; the log has the reason."
+            InboundEvent.objects.bulk_create([_alone(delivery, item, Outcome.FAILED, why) for item in items])
+
+
+def _items_of(body: bytes) -> list[object]:
+    try:
+        content = loads_exact(body)
+    except InexactJsonError as error:
+        raise InvalidJsonError(f"The body is refused: {error}.") from None
+    if isinstance(content, Mapping):
+        unknown = [
+            FieldError(name[:64], "unknown_field", "is not known here") for name in content if name != "payments"
+        ]
+        if unknown:
+            raise InvalidFieldsError(unknown)
+        content = content.get("payments")
+    if not isinstance(content, list):
+        raise InvalidJsonError('The body must be a JSON object {"payments": [...]}, or the list alone.')
+    if not 1 <= len(content) <= MOST_PAYMENTS:
+        raise InvalidFieldsError([FieldError("payments", "invalid", f"must hold 1 to {MOST_PAYMENTS} payments")])
+    return content
+
+
+def record_payments(*, items: Sequence[object], source: str, delivery: Delivery | None, actor: Actor) -> list[Ended]:
+    """Record many payments; for each item, in their order, what was recorded or why it was not.
+
+    `items` are decoded JSON objects as `facts_of` reads them. The delivery they came in is stored whole, and each
+    item that was not recorded a second time alone, so that it can be replayed; without a delivery (an import) nothing
+    but the payments is stored.
+
+    Raises:
+        PausedError: an operator paused the intake.
+    """
+    with transaction.atomic():
+        locks.hold_shared(locks.Lock.INTAKE)
+        refuse_if_paused(Switch.INTAKE)
+        found = [_facts_of(item, source) for item in items]
+        terms = _terms_of({one.client_id for one in found if isinstance(one, PaymentFacts)})
+        drafted = [_draft_of(one, terms) if isinstance(one, PaymentFacts) else one for one in found]
+        ended = _recorded(drafted, actor)
+        if delivery is not None:
+            _keep(delivery, items, ended)
+    return ended
+
+
+def _facts_of(item: object, source: str) -> PaymentFacts | SluiceError:
+    if not isinstance(item, Mapping):
+        return InvalidFieldsError([FieldError("", "invalid", "must be a JSON object")])
+    try:
+        return facts_of(item, source=source)
+    except InvalidFieldsError as refusal:
+        return refusal
+
+
+def _terms_of(external_ids: set[str]) -> dict[str, Terms]:
+    """The terms of the clients, which stay as they are until this transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LOCK_CLIENTS, [list(external_ids)])
+        return {external_id: Terms._make(terms) for external_id, *terms in cursor.fetchall()}
+
+
+def _draft_of(facts: PaymentFacts, terms: Mapping[str, Terms]) -> Draft | SluiceError:
+    of = terms.get(facts.client_id)
+    if of is None:
+        return UnknownClientError(f"No client has the id {facts.client_id}. The delivery is kept and can be replayed.")
+    try:
+        return draft_of(facts, of)
+    except AmountTooSmallError as refusal:
+        return refusal
+
+
+def _recorded(drafted: Sequence[Draft | SluiceError], actor: Actor) -> list[Ended]:
+    # Of a payment that is named twice the first is the one to insert; the others are compared with it.
+    first: dict[str, Draft] = {}
+    for one in drafted:
+        if isinstance(one, Draft):
+            first.setdefault(one.payment_id, one)
+    ids = _insert(first)
+    _record_births([(ids[pid], draft) for pid, draft in first.items() if pid in ids], actor)
+    standing = _standing({pid: draft for pid, draft in first.items() if pid not in ids})
+    ended: list[Ended] = []
+    for one in drafted:
+        if not isinstance(one, Draft):
+            ended.append(one)
+        elif one.payment_id in ids:
+            # The second of its name finds the first one recorded.
+            is_new = first[one.payment_id] is one
+            ended.append(_answer(one, ids[one.payment_id], first[one.payment_id], is_new=is_new))
+        else:
+            existing = standing[one.payment_id]
+            ended.append(_answer(one, existing.pk, existing, is_new=False))
+    return ended
+
+
+def _answer(draft: Draft, pk: int, stands: Draft | Accumulation, *, is_new: bool) -> Ended:
+    if stands.content_sha256 != draft.content_sha256:
+        return ConflictingPaymentError(
+            f"Payment {draft.payment_id} was recorded as accumulation {pk} with other content, which stands."
+        )
+    return Recorded(
+        accumulation_id=pk,
+        payment_id=stands.payment_id,
+        status=stands.status,
+        gross_usd=stands.gross_usd,
+        fee_usd=stands.fee_usd,
+        pending_usd_amount=stands.pending_usd_amount,
+        hold_reason=stands.hold_reason,
+        is_new=is_new,
+    )
+
+
+def _insert(drafts: Mapping[str, Draft]) -> dict[str, int]:
+    """Insert those that are not recorded yet; their accumulations' ids by payment id.
+
+    In the order of their ids: two requests with the same payments wait for each other and not in a circle.
+    """
+    rows = [_row(drafts[payment_id]) for payment_id in sorted(drafts)]
+    if not rows:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(_INSERT, [json.dumps(rows)])
+        return dict(cursor.fetchall())
+
+
+def _row(draft: Draft) -> dict[str, Any]:
+    row = draft._asdict()
+    for name in _NUMBERS:
+        # As text: the database reads a number's digits, and no JSON number is made on the way.
+        row[name] = None if row[name] is None else f"{row[name]:f}" if name in _USD else str(row[name])
+    row["paid_at"] = None if draft.paid_at is None else draft.paid_at.isoformat()
+    return row
+
+
+def _record_births(held: Iterable[tuple[int, Draft]], actor: Actor) -> None:
+    AccumulationStatusChange.objects.bulk_create(
+        [
+            AccumulationStatusChange(
+                subject_id=pk, from_status="", to_status=draft.status, actor=str(actor), reason=draft.hold_reason
+            )
+            for pk, draft in held
+            if draft.status == AccumulationStatus.HELD
+        ]
+    )
+
+
+def _standing(drafts: Mapping[str, Draft]) -> dict[str, Accumulation]:
+    """What was recorded before, by payment id."""
+    if not drafts:
+        return {}
+    source = next(iter(drafts.values())).source
+    return {row.payment_id: row for row in Accumulation.objects.filter(source=source, payment_id__in=list(drafts))}
+
+
+def _keep(delivery: Delivery, items: Sequence[object], ended: Sequence[Ended]) -> None:
+    """The delivery as it came, and each of its payments that was not recorded as if it had come alone."""
+    whole = delivery.as_event()
+    refused = [(item, end) for item, end in zip(items, ended, strict=True) if isinstance(end, SluiceError)]
+    whole.outcome = Outcome.DIVIDED
+    whole.error = f"{len(refused)} of {len(items)} payments were not recorded." if refused else ""
+    alone = [_alone(delivery, item, _outcome_of(refusal), str(refusal)) for item, refusal in refused]
+    InboundEvent.objects.bulk_create([whole, *alone])
+
+
+def _outcome_of(refusal: SluiceError) -> Outcome:
+    return Outcome.CONFLICT if isinstance(refusal, ConflictingPaymentError) else Outcome.REFUSED
+
+
+def _alone(delivery: Delivery, item: object, outcome: Outcome, error: str) -> InboundEvent:
+    event = Delivery(
+        source=delivery.source,
+        event_id=delivery.event_id,
+        headers=delivery.headers,
+        body=dumps_exact(item).encode(),
+    ).as_event()
+    event.outcome, event.error = outcome, error[:_LONGEST_ERROR]
+    return event
+
+
+_USD = frozenset({"gross_usd", "fee_percent", "fee_usd", "pending_usd_amount"})
+_NUMBERS = (*sorted(_USD), "received_wei", "fee_wei", "net_wei")
+_TYPES = {
+    "client_id": "bigint",
+    "paid_at": "timestamptz",
+    **dict.fromkeys(_NUMBERS, "numeric"),
+}
+
+# FOR SHARE: whoever changes a client waits, so that its payments follow either the old terms or the new ones.
+_LOCK_CLIENTS = f"""
+    SELECT external_id, {", ".join("id" if name == "client_id" else name for name in Terms._fields)}
+    FROM {Client._meta.db_table}
+    WHERE external_id = ANY(%s)
+    ORDER BY id FOR SHARE
+"""  # noqa: S608 (only names of ours)
+
+_INSERT = f"""
+    INSERT INTO {Accumulation._meta.db_table} ({", ".join(Draft._fields)})
+    SELECT {", ".join(Draft._fields)}
+    FROM json_to_recordset(%s::json) AS draft ({", ".join(f"{name} {_TYPES.get(name, 'text')}" for name in Draft._fields)})
+    ON CONFLICT (source, payment_id) DO NOTHING
+    RETURNING payment_id, id
+"""  # noqa: S608 (only names of ours)

@@ -1,0 +1,235 @@
+"""`POST /api/v1/payments/bulk/`."""
+
+import json
+from functools import partial
+from threading import Barrier
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client as Browser
+
+from config.lib.problems import CONTENT_TYPE
+from hostpay.models import Pause, Switch
+from payouts.models import Accumulation, AccumulationStatus, InboundEvent, Outcome, Verdict
+from payouts.services import replay_event
+from payouts.services.bulk import MOST_PAYMENTS
+from tests.factories import ACTOR
+from tests.lib.concurrency import PATIENCE_S, crew
+from tests.payouts.sending import client, payment, send, signed_headers
+
+URL = "/api/v1/payments/bulk/"
+
+pytestmark = pytest.mark.django_db
+
+
+def send_bulk(content: Any, **signing: Any) -> Any:
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return Browser().post(URL, body, content_type="application/json", headers=signed_headers(body, **signing))
+
+
+def payments(*numbers: int, **changes: Any) -> dict[str, Any]:
+    return {"payments": [payment(payment_id=f"payment-{number}", **changes) for number in numbers]}
+
+
+def test_it_records_each_payment_as_if_it_had_come_alone() -> None:
+    of = client()
+
+    answer = send_bulk(payments(2, 1, paid_at="2026-01-02T03:04:05+02:00", subscription_id="sub-1"))
+    alone = send(payment(payment_id="payment-3", paid_at="2026-01-02T03:04:05+02:00", subscription_id="sub-1"))
+
+    assert (answer.status_code, answer["Content-Type"]) == (200, "application/json")
+    shown = answer.json()
+    assert (shown["recorded"], shown["replayed"], shown["refused"]) == (2, 0, 0)
+    assert [result["status"] for result in shown["results"]] == [201, 201]
+    assert [result["payment"]["payment_id"] for result in shown["results"]] == ["payment-2", "payment-1"]
+    rows = {row.payment_id: row for row in Accumulation.objects.all()}
+    assert shown["results"][0]["payment"] == {
+        **alone.json(),
+        "id": rows["payment-2"].pk,
+        "payment_id": "payment-2",
+    }
+    own = {"id", "payment_id", "content_sha256", "created_at", "status_changed_at"}
+    columns = [field.attname for field in Accumulation._meta.concrete_fields if field.attname not in own]
+    for name in columns:
+        assert getattr(rows["payment-1"], name) == getattr(rows["payment-3"], name), name
+    assert rows["payment-1"].client == of
+    (event,) = InboundEvent.objects.filter(outcome=Outcome.DIVIDED)
+    assert (event.verdict, event.error, event.event_id) == (Verdict.VALID, "", "event-1")
+    assert len(json.loads(bytes(event.body))["payments"]) == 2
+    assert "webhook-signature" not in event.headers
+
+
+def test_a_list_alone_is_a_body_too() -> None:
+    client()
+
+    assert send_bulk(payments(1)["payments"]).json()["recorded"] == 1
+
+
+def test_the_same_payment_alone_and_in_a_bulk_is_one_payment() -> None:
+    client()
+    first = send(payment()).json()
+
+    shown = send_bulk(payments(1, 2), event_id="event-2").json()
+
+    assert (shown["recorded"], shown["replayed"], shown["refused"]) == (1, 1, 0)
+    assert shown["results"][0] == {"status": 200, "payment": first}
+    assert send(payment(payment_id="payment-2"), event_id="event-3").status_code == 200
+    assert Accumulation.objects.count() == 2
+
+
+def test_what_cannot_be_recorded_stops_nothing_else_and_can_be_replayed() -> None:
+    client()
+    items = [
+        payment(payment_id="good"),
+        payment(payment_id="stranger", client_id="client-2"),
+        payment(payment_id="odd", amount_usd="1e5", user_id=None),
+        "no object",
+        payment(payment_id="small", amount_usd="0.00000001", outcome_amount=None, outcome_currency=None),
+        payment(payment_id="good", amount_usd="30"),
+        payment(payment_id="good"),
+    ]
+
+    shown = send_bulk(items).json()
+
+    assert [result["status"] for result in shown["results"]] == [201, 422, 400, 400, 201, 409, 200]
+    assert [result["problem"]["code"] for result in shown["results"] if "problem" in result] == [
+        "unknown_client",
+        "invalid_fields",
+        "invalid_fields",
+        "conflicting_payment",
+    ]
+    assert {error["field"] for error in shown["results"][2]["problem"]["errors"]} == {"amount_usd", "user_id"}
+    assert set(Accumulation.objects.values_list("payment_id", flat=True)) == {"good", "small"}
+    assert sorted(InboundEvent.objects.values_list("outcome", flat=True)) == sorted(
+        [Outcome.DIVIDED, Outcome.REFUSED, Outcome.REFUSED, Outcome.REFUSED, Outcome.CONFLICT]
+    )
+
+    client("client-2")
+    stranger = InboundEvent.objects.get(error__contains="client-2")
+    replayed = replay_event(event_id=stranger.pk, actor=ACTOR)
+
+    assert replayed is not None
+    assert replayed.payment_id == "stranger"
+    assert replayed.content_sha256 == _hash_of_the_same_sent_alone("stranger", client_id="client-2")
+
+
+def _hash_of_the_same_sent_alone(payment_id: str, **changes: Any) -> str:
+    """The same content is a replay and no conflict."""
+    assert send(payment(payment_id=payment_id, **changes), event_id="event-9").status_code == 200
+    return Accumulation.objects.get(payment_id=payment_id).content_sha256
+
+
+def test_a_payment_to_look_at_first_is_held_with_its_own_history(settings: Any) -> None:
+    client()
+
+    shown = send_bulk({"payments": [payment(amount_usd="10000.01"), payment(payment_id="payment-2")]}).json()
+
+    held = Accumulation.objects.get(payment_id="payment-1")
+    assert held.status == AccumulationStatus.HELD
+    assert shown["results"][0]["payment"]["hold_reason"] == "Above the limit of 10000 USD for one payment."
+    (change,) = held.status_changes.all()
+    assert (change.from_status, change.to_status, change.actor) == ("", "held", "api:api")
+    assert not Accumulation.objects.get(payment_id="payment-2").status_changes.exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"{", "invalid_json"),
+        (b'"payments"', "invalid_json"),
+        (b'{"payments": {}}', "invalid_json"),
+        (b'{"payments": []}', "invalid_fields"),
+        (b'{"payments": [], "more": 1}', "invalid_fields"),
+        (b"[" + b",".join([b"0"] * (MOST_PAYMENTS + 1)) + b"]", "invalid_fields"),
+    ],
+)
+def test_it_refuses_what_is_no_list_of_payments(body: bytes, code: str) -> None:
+    answer = send_bulk(body)
+
+    assert (answer.status_code, answer["Content-Type"], answer.json()["code"]) == (400, CONTENT_TYPE, code)
+    (event,) = InboundEvent.objects.all()
+    assert (event.outcome, bytes(event.body)) == (Outcome.REFUSED, body)
+
+
+def test_f12_it_refuses_a_list_that_nobody_signed() -> None:
+    client()
+    body = json.dumps(payments(1)).encode()
+
+    answer = Browser().post(URL, body, content_type="application/json", headers=signed_headers(body + b" "))
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "bad_signature")
+    assert not Accumulation.objects.exists()
+
+
+def test_f16_it_refuses_too_large_a_list_without_reading_it() -> None:
+    answer = send_bulk(b" " * (4 * 1024 * 1024 + 1))
+
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+    assert not InboundEvent.objects.exists()
+
+
+def test_nothing_is_recorded_while_the_intake_is_paused() -> None:
+    client()
+    Pause.objects.create(switch=Switch.INTAKE, reason="repair", actor=str(ACTOR))
+
+    answer = send_bulk(payments(1))
+
+    assert (answer.status_code, answer.json()["code"], answer["Retry-After"]) == (503, "intake_paused", "30")
+    assert not Accumulation.objects.exists()
+    assert not InboundEvent.objects.exists()
+
+
+def test_it_takes_the_same_few_statements_however_many(django_assert_max_num_queries: Any) -> None:
+    client()
+
+    with django_assert_max_num_queries(7):
+        shown = send_bulk(payments(*range(2000))).json()
+
+    assert shown["recorded"] == 2000
+    assert Accumulation.objects.count() == 2000
+
+
+@pytest.mark.django_db(transaction=True)
+def test_f2_of_sixteen_bulks_at_once_each_payment_is_recorded_once() -> None:
+    client()
+    barrier = Barrier(16)
+
+    def deliver(number: int) -> Any:
+        barrier.wait(PATIENCE_S)
+        numbers = range(20) if number % 2 else reversed(range(20))
+        return send_bulk(payments(*numbers), event_id=f"event-{number}").json()
+
+    with crew(16) as workers:
+        answers = [one.result() for one in [workers.start(partial(deliver, number)) for number in range(16)]]
+
+    assert sum(answer["recorded"] for answer in answers) == 20
+    assert sum(answer["replayed"] for answer in answers) == 15 * 20
+    assert Accumulation.objects.count() == 20
+    assert InboundEvent.objects.filter(outcome=Outcome.DIVIDED).count() == 16
+
+
+@pytest.mark.django_db(transaction=True)
+def test_f6_a_bulk_that_breaks_off_leaves_its_payments_in_the_inbox_one_by_one() -> None:
+    client()
+    table = Accumulation._meta.db_table
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} ADD CONSTRAINT broken CHECK (payment_id <> 'payment-2')")
+    try:
+        answer = Browser(raise_request_exception=False).post(
+            URL,
+            body := json.dumps(payments(1, 2)).encode(),
+            content_type="application/json",
+            headers=signed_headers(body),
+        )
+        events = list(InboundEvent.objects.order_by("pk"))
+        recorded_meanwhile = Accumulation.objects.count()
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE {table} DROP CONSTRAINT broken")
+
+    assert (answer.status_code, recorded_meanwhile) == (500, 0)
+    assert [event.outcome for event in events] == [Outcome.FAILED, Outcome.FAILED]
+    for event in events:
+        replay_event(event_id=event.pk, actor=ACTOR)
+    assert set(Accumulation.objects.values_list("payment_id", flat=True)) == {"payment-1", "payment-2"}
