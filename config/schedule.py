@@ -52,6 +52,18 @@ SCHEDULE: tuple[Entry, ...] = (
         why="Takes up notifications whose message was lost, books what arrived, and asks about what never finished.",
     ),
     Entry(
+        name="apply destination changes",
+        task="payouts.tasks.apply_destination_changes",
+        every_s=settings.SWEEP_EVERY_S,
+        why="Puts a client's new destination into force when its time to think has passed.",
+    ),
+    Entry(
+        name="forget request keys",
+        task="payouts.tasks.forget_request_keys",
+        every_s=3600,
+        why="An answer under an Idempotency-Key is kept for a week.",
+    ),
+    Entry(
         name="bound the inbox",
         task="payouts.tasks.bound_rejected_events",
         every_s=3600,

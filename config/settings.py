@@ -102,6 +102,8 @@ USDT_CONTRACT_ADDRESS = _read.address(
 )
 PROVIDER_TIMEOUT_S = _read.whole("PROVIDER_TIMEOUT_S", default=15, minimum=1, maximum=120)
 
+_DAY_S = 86_400
+
 # --- Money: limits and first values ----------------------------------------------------------------------------------
 PLATFORM_FEE_PERCENT = _read.decimal(
     "PLATFORM_FEE_PERCENT", default=Decimal(3), minimum=Decimal(0), maximum=Decimal("99.99")
@@ -135,9 +137,12 @@ if MAX_ETH_IN_FLIGHT < MAX_SEND_ETH:
 BREAKER_AFTER_FAILURES = _read.whole("BREAKER_AFTER_FAILURES", default=3, minimum=1, maximum=100)
 # How far the value of the ETH that leaves may be from the members' USD, in hundredths of a percent.
 VALUE_BAND_BPS = _read.whole("VALUE_BAND_BPS", default=1000, minimum=1, maximum=10_000)
+# How long a change of a client's destination waits before it takes effect: time to see it, and to cancel it.
+DESTINATION_COOL_OFF_S = _read.whole(
+    "DESTINATION_COOL_OFF_S", default=_DAY_S if LIVE else 60, minimum=3600 if LIVE else 0, maximum=30 * _DAY_S
+)
 
 # --- How often the sweeps run ----------------------------------------------------------------------------------------
-_DAY_S = 86_400
 THRESHOLD_CHECK_EVERY_S = _read.whole("THRESHOLD_CHECK_EVERY_S", default=900, minimum=1, maximum=_DAY_S)
 SWEEP_EVERY_S = _read.whole("SWEEP_EVERY_S", default=15, minimum=1, maximum=_DAY_S)
 EXCHANGE_POLL_EVERY_S = _read.whole("EXCHANGE_POLL_EVERY_S", default=30, minimum=1, maximum=_DAY_S)
@@ -166,6 +171,8 @@ INSTALLED_APPS = [
     "django.contrib.humanize",
     "django_celery_beat",
     "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "hostpay.apps.HostpayConfig",
     "payouts.apps.PayoutsConfig",
     "batches.apps.BatchesConfig",
@@ -266,6 +273,28 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_PARSER_CLASSES": ["config.lib.bodies.ExactJsonParser"],
     "COERCE_DECIMAL_TO_STRING": True,
     "DATETIME_FORMAT": "iso-8601",
+    "DEFAULT_SCHEMA_CLASS": "config.lib.openapi.DescribedView",
+}
+SPECTACULAR_SETTINGS: dict[str, Any] = {
+    "TITLE": "Sluice",
+    "DESCRIPTION": "Micro-batch conversion of small crypto payments. Amounts are strings, times are UTC by ISO 8601, "
+    "refusals are problem objects by RFC 9457 with a stable `code`.",
+    "VERSION": "1.0.0",
+    "OAS_VERSION": "3.1.0",
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "PREPROCESSING_HOOKS": ["config.lib.openapi.each_method_its_view"],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "config.lib.openapi.say_how_it_refuses",
+    ],
+    # The page is for whoever reads the address; what it describes asks for keys.
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_INCLUDE_SCHEMA": False,
+    # From our own files: the page reaches nobody else.
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
 }
 
 # --- Static files ----------------------------------------------------------------------------------------------------

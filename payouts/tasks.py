@@ -40,3 +40,17 @@ def sweep_nowpayments() -> None:
             process_notification.delay(event_id)
         for payment_pk in services.due_payments(now=timezone.now(), limit=_SWEPT_AT_ONCE):
             advance_now_payment.delay(payment_pk)
+
+
+@shared_task
+def apply_destination_changes() -> None:
+    """Pay clients where they asked to be paid, once their time to think has passed."""
+    with beating("apply_destination_changes"):
+        services.apply_destination_changes(now=timezone.now())
+
+
+@shared_task
+def forget_request_keys() -> None:
+    """Keep no answer for longer than a week."""
+    with beating("forget_request_keys"):
+        services.forget_request_keys()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -12,6 +13,7 @@ from batches.services import check_threshold
 from batches.tasks import hint_at_payment_of
 from config.lib.api import MayOperate, ReadList, ReadOne, StrictSerializer, caller
 from config.lib.filters import Choice, Filters, Moment
+from payouts.api.idempotency import KEY_PARAMETER, idempotent
 
 
 class CheckSerializer(serializers.Serializer[ThresholdCheck]):
@@ -23,9 +25,9 @@ class CheckSerializer(serializers.Serializer[ThresholdCheck]):
     threshold_usd = serializers.DecimalField(max_digits=20, decimal_places=8)
     total_usd = serializers.DecimalField(max_digits=20, decimal_places=8)
     member_count = serializers.IntegerField()
-    oldest_pending_at = serializers.DateTimeField()
+    oldest_pending_at = serializers.DateTimeField(allow_null=True)
     is_forced = serializers.BooleanField()
-    batch_id = serializers.UUIDField()
+    batch_id = serializers.UUIDField(allow_null=True)
     policy_version = serializers.IntegerField(source="policy.version")
     actor = serializers.CharField()
     checked_at = serializers.DateTimeField()
@@ -39,6 +41,14 @@ class CheckThreshold(APIView):
     class InputSerializer(StrictSerializer):
         dry_run = serializers.BooleanField(default=False)
 
+    @extend_schema(
+        summary="Check the threshold now",
+        operation_id="check_threshold",
+        request=InputSerializer,
+        responses=CheckSerializer,
+        parameters=[KEY_PARAMETER],
+    )
+    @idempotent
     def post(self, request: Request) -> Response:
         asked = self.InputSerializer(data=request.data)
         asked.is_valid(raise_exception=True)

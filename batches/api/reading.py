@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.shortcuts import get_object_or_404
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -26,7 +27,7 @@ class BatchConversionSerializer(serializers.Serializer[BatchConversion]):
     member_count = serializers.IntegerField()
     net_wei = serializers.DecimalField(max_digits=78, decimal_places=0)
     unreceipted_usd = serializers.DecimalField(max_digits=20, decimal_places=8)
-    received_units = serializers.DecimalField(max_digits=78, decimal_places=0)
+    received_units = serializers.DecimalField(allow_null=True, max_digits=78, decimal_places=0)
     failure_reason = serializers.CharField()
     created_by = serializers.CharField()
     created_at = serializers.DateTimeField()
@@ -68,8 +69,17 @@ class BatchExplanation(APIView):
         name = serializers.CharField()
         ok = serializers.BooleanField()
         detail = serializers.CharField()
-        since = serializers.DateTimeField()
+        since = serializers.DateTimeField(allow_null=True)
 
+    class ExplanationSerializer(serializers.Serializer[Any]):
+        batch_id = serializers.UUIDField()
+        status = serializers.CharField()
+
+        def get_fields(self) -> dict[str, Any]:
+            # A class body does not see its neighbours.
+            return {**super().get_fields(), "rules": BatchExplanation.RuleSerializer(many=True)}
+
+    @extend_schema(responses=ExplanationSerializer)
     def get(self, _request: Request, pk: UUID) -> Response:
         batch = get_object_or_404(BatchConversion, pk=pk)
         rules = self.RuleSerializer(explain_batch(batch), many=True).data
@@ -91,6 +101,14 @@ class BatchTimeline(APIView):
         # DRF takes declared fields off the class, so its own attribute of this name is not touched.
         data = serializers.JSONField()  # type: ignore[assignment]
 
+    class TimelineSerializer(serializers.Serializer[Any]):
+        batch_id = serializers.UUIDField()
+        status = serializers.CharField()
+
+        def get_fields(self) -> dict[str, Any]:
+            return {**super().get_fields(), "timeline": BatchTimeline.EntrySerializer(many=True)}
+
+    @extend_schema(responses=TimelineSerializer)
     def get(self, _request: Request, pk: UUID) -> Response:
         batch = get_object_or_404(BatchConversion, pk=pk)
         entries = self.EntrySerializer(timeline(batch), many=True).data

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from django.http import Http404
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from batches.models import BatchConversion
-from hostpay.api.tokens import TokenView, look_soon
+from hostpay.api.tokens import TokenSerializer, TokenView, look_soon
 from hostpay.services.handovers import hear_report
 from hostpay.tokens import read_swap_executed
+
+
+class HeardOfBatchSerializer(serializers.Serializer[Any]):
+    """The batch that was heard of, and its payment."""
+
+    batch_id = serializers.UUIDField()
+    status = serializers.CharField()
+    host_payment_id = serializers.UUIDField()
 
 
 class SwapExecuted(TokenView):
     """A hint: what it says is read again from provider and chain. 202, or 200 and a header for a replayed token."""
 
+    @extend_schema(request=TokenSerializer, responses={202: HeardOfBatchSerializer, 200: HeardOfBatchSerializer})
     def post(self, request: Request) -> Response:
         claims = self.claims(request, read_swap_executed)
         batch = _batch(claims.batch_conversion_id)

@@ -21,6 +21,7 @@ from config.lib.bodies import BodyTooLargeError
 from config.lib.errors import ProviderError, RefusedError, SluiceError
 from config.lib.filters import Filters
 from config.lib.lifecycle import IllegalMoveError, StaleRowError
+from config.lib.openapi import described_by
 from config.lib.problems import FieldError, InvalidFieldsError, problem
 
 M = TypeVar("M", bound=Model)
@@ -133,7 +134,10 @@ def by_method(**views: Callable[..., HttpResponseBase]) -> Callable[..., HttpRes
             return problem(405, "method_not_allowed", f"Allowed here: {allowed}.", headers={"Allow": allowed})
         return chosen(request, *args, **kwargs)
 
-    return view
+    # For the API's description, which looks for an APIView and its methods.
+    handlers = {name.lower(): getattr(of.cls, name.lower()) for name, of in views.items() if hasattr(of, "cls")}
+    view.views = views  # type: ignore[attr-defined]
+    return described_by(type("ByMethod", (APIView,), handlers))(view)
 
 
 def exception_handler(error: Exception, context: Mapping[str, Any]) -> HttpResponseBase | None:  # noqa: ARG001 (DRF's signature)

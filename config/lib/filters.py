@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -20,17 +20,21 @@ _PAGING = frozenset({"cursor", "page_size"})
 class Filter:
     """One filter: the look-up it becomes, and how its text is read."""
 
-    def __init__(self, lookup: str, read: Callable[[str], Any], rule: str) -> None:
+    def __init__(self, lookup: str, read: Callable[[str], Any], rule: str, schema: Mapping[str, Any]) -> None:
         self.lookup = lookup
         self.read = read
         self.rule = rule
+        # As OpenAPI says it.
+        self.schema = {"type": "string", **schema}
 
 
 class Text(Filter):
     """Equal to the text."""
 
     def __init__(self, lookup: str) -> None:
-        super().__init__(lookup, _text, f"must have 1 to {_LONGEST_VALUE} characters")
+        super().__init__(
+            lookup, _text, f"must have 1 to {_LONGEST_VALUE} characters", {"minLength": 1, "maxLength": _LONGEST_VALUE}
+        )
 
 
 class Choice(Filter):
@@ -38,6 +42,8 @@ class Choice(Filter):
 
     def __init__(self, column: str, values: Iterable[str]) -> None:
         allowed = frozenset(values)
+        one = "|".join(sorted(allowed))
+        pattern = f"^({one})(,({one}))*$"
 
         def read(text: str) -> list[str]:
             wanted = text.split(",")
@@ -45,21 +51,21 @@ class Choice(Filter):
                 raise ValueError(text)
             return wanted
 
-        super().__init__(f"{column}__in", read, f"must be among {', '.join(sorted(allowed))}")
+        super().__init__(f"{column}__in", read, f"must be among {', '.join(sorted(allowed))}", {"pattern": pattern})
 
 
 class Moment(Filter):
     """A time in ISO 8601 with its offset from UTC."""
 
     def __init__(self, lookup: str) -> None:
-        super().__init__(lookup, _moment, "must be a time like 2030-01-31T12:00:00Z")
+        super().__init__(lookup, _moment, "must be a time like 2030-01-31T12:00:00Z", {"format": "date-time"})
 
 
 class Uuid(Filter):
     """Equal to the id."""
 
     def __init__(self, lookup: str) -> None:
-        super().__init__(lookup, UUID, "must be a UUID")
+        super().__init__(lookup, UUID, "must be a UUID", {"format": "uuid"})
 
 
 class Filters:
@@ -67,6 +73,10 @@ class Filters:
 
     def __init__(self, **filters: Filter) -> None:
         self._filters = filters
+
+    def described(self) -> Iterable[tuple[str, Filter]]:
+        """Each filter with its name, for the API's description."""
+        return self._filters.items()
 
     def apply(self, queryset: QuerySet[M], request: Request) -> QuerySet[M]:
         """`queryset` narrowed by the request's query string.

@@ -42,18 +42,21 @@ def look_soon(payment: HostPayment) -> None:
     after_commit(partial(hint, str(payment.pk), Handover.WORKER))
 
 
+class TokenSerializer(StrictSerializer):
+    """A token by which the sender proves itself, and says all it has to say."""
+
+    token = serializers.CharField(max_length=4096, trim_whitespace=False)
+
+
 class TokenView(APIView):
     """No API key: the token says who sends it, and is good for one thing only."""
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
 
-    class InputSerializer(StrictSerializer):
-        token = serializers.CharField(max_length=4096, trim_whitespace=False)
-
     def claims(self, request: Request, read: Callable[[str], T]) -> T:
         """What the token in the body says; raises TokenError, or ValidationError for another body."""
-        body = self.InputSerializer(data=request.data)
+        body = TokenSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         return read(body.validated_data["token"])
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Sum
@@ -16,9 +17,33 @@ from config.lib.adminkit import cells
 from config.lib.adminkit.admins import ListAdmin
 from config.lib.adminkit.links import linked, list_of
 from config.lib.adminkit.pages import Facts, Table, columns, facts
+from config.lib.problems import InvalidFieldsError
 from payouts.models import Accumulation, AccumulationStatus, Client
+from payouts.services import check_destination
 
 _RECENT = 20
+
+
+# Generic for the type checker only.
+if TYPE_CHECKING:
+    _ClientModelForm = forms.ModelForm[Client]
+else:
+    _ClientModelForm = forms.ModelForm
+
+
+class ClientForm(_ClientModelForm):
+    """A client's terms; a destination is given once, when the client is made."""
+
+    def clean(self) -> dict[str, Any]:
+        given = super().clean() or {}
+        destination = {name: given.get(name, "") for name in ("wallet_address", "payout_currency", "payout_network")}
+        if all(destination.values()):
+            try:
+                check_destination(**destination)
+            except InvalidFieldsError as refusal:
+                for error in refusal.errors:
+                    self.add_error(error.field, f"It {error.detail}.")
+        return given
 
 
 @admin.register(Client)
@@ -30,6 +55,7 @@ class ClientAdmin(ListAdmin[Client]):
     search_help_text = "a client's id, or a part of its name"
     ordering = ("external_id",)
     sortable_by = ("client_id",)
+    form = ClientForm
     warn_unsaved_form = True
     change_form_outer_after_template = "includes/client_sections.html"
     fieldsets = (
@@ -42,8 +68,8 @@ class ClientAdmin(ListAdmin[Client]):
         return False
 
     def get_readonly_fields(self, request: HttpRequest, obj: Client | None = None) -> tuple[str, ...]:
-        # Payments name the client by it.
-        return ("external_id",) if obj else ()
+        # Payments name the client by it; and a destination changes by an operation of its own, after a time to think.
+        return ("external_id", "wallet_address", "payout_currency", "payout_network") if obj else ()
 
     def change_view(
         self,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
@@ -14,8 +15,11 @@ from django.views.decorators.csrf import csrf_exempt
 
 from config.lib import audit
 from config.lib.errors import SluiceError
+from config.lib.openapi import described_by
 from config.lib.problems import InvalidFieldsError, problem
 from hostpay.services import PausedError
+from payouts.api.deliveries import kept_headers, printable, unfit
+from payouts.api.described import PaymentDescription
 from payouts.api.signatures import is_signed
 from payouts.services import Delivery, Recorded, store_unauthentic, take_payment
 
@@ -41,55 +45,48 @@ _SIGNED_HEADERS = {
 # The signature is not kept: until its time is up it lets whoever reads it send the payment again.
 _KEPT_HEADERS = {"HTTP_WEBHOOK_ID": "webhook-id", "HTTP_WEBHOOK_TIMESTAMP": "webhook-timestamp",
                  "HTTP_USER_AGENT": "user-agent", "REMOTE_ADDR": "remote-address"}  # fmt: skip
-_LONGEST_KEPT = 200
 
 
+@described_by(PaymentDescription)
 @csrf_exempt
 def receive_payment(request: HttpRequest) -> HttpResponse:
     """Record one signed payment: 201 with the accumulation, 200 when it was recorded before."""
     if request.method != "POST":
         return problem(405, "method_not_allowed", "Payments are sent by POST.", headers={"Allow": "POST"})
-    unfit = _unfit(request)
-    if unfit is not None:
-        return unfit
-    body = request.body
+    refusal = unfit(request, max_bytes=MAX_BODY_BYTES, noun="A payment")
+    if refusal is not None:
+        return refusal
+    delivery = signed_delivery(request)
+    if delivery is None:
+        return bad_signature()
+    return processed(lambda: _answer(take_payment(delivery=delivery, actor=ACTOR)), delivery)
+
+
+def signed_delivery(request: HttpRequest) -> Delivery | None:
+    """What was sent, if one of our senders signed it; a delivery that nobody signed is kept, within bounds."""
+    body, kept = request.body, kept_headers(request, _KEPT_HEADERS)
     headers = {name: request.META.get(key, "") for key, name in _SIGNED_HEADERS.items()}
-    if not is_signed(body, headers):
-        return _unauthentic(request, body, headers["webhook-id"])
     event_id = headers["webhook-id"]
-    return _processed(Delivery(source=SOURCE, event_id=event_id, headers=_kept_headers(request), body=body))
-
-
-def _unfit(request: HttpRequest) -> HttpResponse | None:
-    """The refusal of a body that we do not even read."""
-    announced = request.META.get("CONTENT_LENGTH") or ""
-    if not announced.isdecimal():
-        return problem(411, "length_required", "Send a Content-Length.")
-    if int(announced) > MAX_BODY_BYTES:
-        return problem(413, "body_too_large", f"A payment has at most {MAX_BODY_BYTES} bytes.")
-    if (
-        request.content_type != "application/json"
-        or request.META.get("HTTP_CONTENT_ENCODING", "identity") != "identity"
-    ):
-        return problem(415, "unsupported_media_type", "Send application/json without a content encoding.")
-    return None
-
-
-def _unauthentic(request: HttpRequest, body: bytes, event_id: str) -> HttpResponse:
+    if is_signed(body, headers):
+        return Delivery(source=SOURCE, event_id=event_id, headers=kept, body=body)
     store_unauthentic(
         source=SOURCE,
-        event_id=_printable(event_id),
-        headers=_kept_headers(request),
+        event_id=printable(event_id),
+        headers=kept,
         body=body,
         why="No valid signature within five minutes of now.",
     )
-    # Without saying which part was wrong: that would only help who guesses.
-    return problem(401, "bad_signature", "Sign by Standard Webhooks: webhook-id, webhook-timestamp, webhook-signature.")
+    return None
 
 
-def _processed(delivery: Delivery) -> HttpResponse:
+def processed(work: Callable[[], HttpResponse], delivery: Delivery) -> HttpResponse:
+    """The answer of `work`, or the problem that it ran into.
+
+    Raises:
+        SluiceError: one that is not the sender's fault.
+    """
     try:
-        return _answer(take_payment(delivery=delivery, actor=ACTOR))
+        return work()
     except PausedError as pause:
         return problem(503, "intake_paused", pause.why, headers={"Retry-After": RETRY_AFTER_S})
     except SluiceError as refusal:
@@ -101,8 +98,9 @@ def _processed(delivery: Delivery) -> HttpResponse:
         )
 
 
-def _answer(recorded: Recorded) -> HttpResponse:
-    fields = {
+def recorded_fields(recorded: Recorded) -> dict[str, object]:
+    """A recorded payment as its sender sees it."""
+    return {
         "id": recorded.accumulation_id,
         "payment_id": recorded.payment_id,
         "conversion_status": recorded.status,
@@ -111,6 +109,15 @@ def _answer(recorded: Recorded) -> HttpResponse:
         "pending_usd_amount": f"{recorded.pending_usd_amount:f}",
         "hold_reason": recorded.hold_reason,
     }
+
+
+def bad_signature() -> HttpResponse:
+    # Without saying which part was wrong: that would only help who guesses.
+    return problem(401, "bad_signature", "Sign by Standard Webhooks: webhook-id, webhook-timestamp, webhook-signature.")
+
+
+def _answer(recorded: Recorded) -> HttpResponse:
+    fields = recorded_fields(recorded)
     if recorded.is_new:
         return HttpResponse(json.dumps(fields), status=201, content_type="application/json")
     headers = {"Idempotent-Replayed": "true"}
@@ -125,14 +132,3 @@ def _refused(refusal: SluiceError, delivery: Delivery) -> HttpResponse:
     if isinstance(refusal, InvalidFieldsError):
         return problem(400, refusal.code, "The payment was not recorded.", errors=refusal.errors)
     return problem(STATUS_OF[refusal.code], refusal.code, str(refusal))
-
-
-def _kept_headers(request: HttpRequest) -> dict[str, str]:
-    return {name: _printable(str(request.META[key])) for key, name in _KEPT_HEADERS.items() if key in request.META}
-
-
-def _printable(text: str) -> str:
-    """What PostgreSQL can store and a person can read."""
-    if len(text) <= _LONGEST_KEPT and text.isascii() and text.isprintable():
-        return text
-    return "".join(character for character in text[:_LONGEST_KEPT] if character.isascii() and character.isprintable())

@@ -6,6 +6,7 @@ from payouts.models.accumulation import (
 )
 from payouts.models.api_key import ApiKey, Scope
 from payouts.models.client import Client, Strategy
+from payouts.models.destination import DestinationChange
 from payouts.models.inbound import NOWPAYMENTS_SOURCE, InboundEvent, Outcome, Verdict
 from payouts.models.nowpayments import (
     ARRIVED,
@@ -15,6 +16,7 @@ from payouts.models.nowpayments import (
     NowPaymentStatus,
     NowPaymentStatusChange,
 )
+from payouts.models.request_key import RequestKey
 
 __all__ = (
     "ARRIVED",
@@ -27,11 +29,13 @@ __all__ = (
     "AccumulationStatusChange",
     "ApiKey",
     "Client",
+    "DestinationChange",
     "InboundEvent",
     "NowPayment",
     "NowPaymentStatus",
     "NowPaymentStatusChange",
     "Outcome",
+    "RequestKey",
     "Scope",
     "Strategy",
     "Verdict",

@@ -23,6 +23,7 @@ class Outcome(models.TextChoices):
     REPLAYED = "replayed", "the same payment again"
     NOTED = "noted", "noted; it told of no money to record"
     LATE = "late", "older than what was known; changed nothing"
+    DIVIDED = "divided", "many payments, each with an outcome of its own"
     CONFLICT = "conflict", "the same payment with other content"
     REFUSED = "refused", "refused, see the error"
     FAILED = "failed", "processing failed, can be replayed"

@@ -32,7 +32,7 @@ from hostpay.models import (
     UsedToken,
 )
 from payouts import services as payouts
-from payouts.models import Accumulation, InboundEvent, NowPayment, Outcome, Verdict
+from payouts.models import Accumulation, InboundEvent, NowPayment, Outcome, RequestKey, Verdict
 from payouts.services.members import claim_pending, credit_shares
 from tests.factories import ACTOR, accumulations, policy
 from tests.hostpay import rows
@@ -202,6 +202,17 @@ def _others(payment: HostPayment, accumulation: Accumulation) -> None:
         review_since=now,
     )
     asked.record_birth(actor=ACTOR, reason="NOWPayments told of it")
+    payouts.request_destination_change(
+        client_id=accumulation.client.pk,
+        wallet_address="0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC",
+        payout_currency="usdt",
+        payout_network="eth",
+        actor=ACTOR,
+        reason="The client moved.",
+    )
+    RequestKey.objects.create(
+        caller="api:sk_0000", key="key-1", fingerprint="0" * 64, locked_until=timezone.now(), status=201, body=b"{}"
+    )
     payouts.create_api_key(name="grafana", scopes=["read"], actor=ACTOR)
     Heartbeat.objects.create(name="sweep_payments", started_at=now, succeeded_at=now)
     UsedToken.objects.create(nonce="n", purpose="tests")

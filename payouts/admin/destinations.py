@@ -1,0 +1,144 @@
+"""Changes of where clients are paid: asked for with a reason, and in force only after a time to think."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+
+from config.lib.adminkit import cells
+from config.lib.adminkit.admins import ObjectAdmin
+from config.lib.adminkit.links import linked
+from config.lib.adminkit.operations import Done, Operation, OperationForm
+from config.lib.adminkit.pages import Page, facts
+from config.lib.audit import Actor
+from config.lib.problems import InvalidFieldsError
+from payouts import services
+from payouts.models import Client, DestinationChange
+
+
+class DestinationForm(OperationForm):
+    """Whose destination, and which it shall be."""
+
+    client = forms.ModelChoiceField(queryset=Client.objects.all(), widget=UnfoldAdminSelectWidget)
+    wallet_address = forms.CharField(
+        max_length=128, widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}), help_text="Where payouts go."
+    )
+    payout_currency = forms.CharField(max_length=16, initial="usdt", widget=UnfoldAdminTextInputWidget)
+    payout_network = forms.CharField(max_length=16, initial="eth", widget=UnfoldAdminTextInputWidget)
+
+    def clean(self) -> dict[str, Any]:
+        given = super().clean() or {}
+        destination = {name: given.get(name, "") for name in ("wallet_address", "payout_currency", "payout_network")}
+        if all(destination.values()):
+            try:
+                services.check_destination(**destination)
+            except InvalidFieldsError as refusal:
+                for error in refusal.errors:
+                    self.add_error(error.field, f"It {error.detail}.")
+        return given
+
+
+def _request(_: None, actor: Actor, given: dict[str, Any]) -> Done:
+    change = services.request_destination_change(
+        client_id=given["client"].pk,
+        wallet_address=given["wallet_address"],
+        payout_currency=given["payout_currency"],
+        payout_network=given["payout_network"],
+        actor=actor,
+        reason=given["reason"],
+    )
+    return Done(message=f"{change.client} will be paid there from {change.effective_at:%Y-%m-%d %H:%M} UTC on.")
+
+
+REQUEST: Operation[None] = Operation(
+    name="request",
+    label="Change a client's destination",
+    icon="edit_location_alt",
+    permission="payouts.change_client",
+    form_class=DestinationForm,
+    consequence=lambda _: (
+        f"After {settings.DESTINATION_COOL_OFF_S} seconds the client's payouts go there, unless the change is"
+        " cancelled before. What is sent to a wrong address is lost."
+    ),
+    run=_request,
+    is_grave=True,
+)
+
+
+def _cancel(change: DestinationChange, actor: Actor, given: dict[str, Any]) -> Done:
+    services.cancel_destination_change(change_id=change.pk, actor=actor, reason=given["reason"])
+    return Done(message=f"Cancelled: {change.client} is paid where it was paid.")
+
+
+CANCEL: Operation[DestinationChange] = Operation(
+    name="cancel",
+    label="Cancel the change",
+    icon="cancel",
+    permission="payouts.change_client",
+    consequence=lambda change: f"{change.client} goes on being paid at {change.old_wallet_address}.",
+    why_not=lambda change: "" if change.state == "pending" else f"It is {change.state}.",
+    seen=lambda change: change.state,
+    run=_cancel,
+)
+
+
+@admin.register(DestinationChange)
+class DestinationChangeAdmin(ObjectAdmin[DestinationChange]):
+    explanation = "Where clients are paid from some day on. A change waits, so that its owner can see and cancel it."
+    list_display = ("who", "state_shown", "goes_to", "requested_by", "requested", "effective")
+    list_select_related = ("client",)
+    search_fields = ("=client__external_id", "=wallet_address")
+    search_help_text = "a client's id, or the whole new address"
+    ordering = ("-id",)
+    sortable_by = ()
+    list_operations = (REQUEST,)
+    operations = (CANCEL,)
+
+    @admin.display(description="client")
+    def who(self, change: DestinationChange) -> str:
+        return change.client.external_id
+
+    @admin.display(description="state")
+    def state_shown(self, change: DestinationChange) -> SafeString:
+        return cells.pill(change.state)
+
+    @admin.display(description="new destination")
+    def goes_to(self, change: DestinationChange) -> SafeString:
+        return _place(change.wallet_address, change.payout_currency, change.payout_network)
+
+    def requested(self, change: DestinationChange) -> SafeString:
+        return cells.when(change.created_at)
+
+    def effective(self, change: DestinationChange) -> SafeString:
+        return cells.when(change.effective_at)
+
+    def page(self, _request: Any, obj: DestinationChange) -> Page:
+        return Page(
+            headline=f"Destination of {obj.client}",
+            pills=(self.state_shown(obj),),
+            subline=format_html("requested by {} {}", obj.requested_by, cells.when(obj.created_at)),
+            sections=(
+                facts(
+                    "Change",
+                    ("Client", linked(obj.client)),
+                    ("From", _place(obj.old_wallet_address, obj.old_payout_currency, obj.old_payout_network)),
+                    ("To", self.goes_to(obj)),
+                    ("Why", obj.reason),
+                    ("May take effect", cells.when(obj.effective_at)),
+                    ("Took effect", cells.when(obj.applied_at)),
+                    ("Cancelled", cells.when(obj.cancelled_at)),
+                    ("Cancelled by", obj.cancelled_by),
+                    ("Cancelled because", obj.cancel_reason),
+                ),
+            ),
+        )
+
+
+def _place(address: str, currency: str, network: str) -> SafeString:
+    return format_html("{} on {} {}", currency.upper(), network, cells.short(address))

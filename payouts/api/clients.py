@@ -1,0 +1,194 @@
+"""Clients made and changed, and their destinations changed after a time to think."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import Http404
+from drf_spectacular.utils import OpenApiExample, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from config.lib.api import MayOperate, ReadList, StrictSerializer, caller
+from config.lib.filters import Filters, Text
+from config.lib.money import AmountError, parse_money
+from payouts.api.idempotency import KEY_PARAMETER, idempotent
+from payouts.api.reading import ClientSerializer
+from payouts.models import Client, DestinationChange, Strategy
+from payouts.services.clients import (
+    cancel_destination_change,
+    change_client,
+    create_client,
+    request_destination_change,
+)
+
+_WALLET = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+
+
+class Amount(serializers.CharField):
+    """A plain decimal string, as everywhere where money comes in; the framework's own field reads more than that."""
+
+    def __init__(self, *, integer_digits: int, decimals: int, **options: Any) -> None:
+        self._limits = {"max_integer_digits": integer_digits, "max_decimals": decimals}
+        pattern = rf"^(0|[1-9][0-9]{{0,{integer_digits - 1}}})(\.[0-9]{{1,{decimals}}})?$"
+        super().__init__(help_text=f"A string like 12.5: {pattern}", **options)
+
+    def to_internal_value(self, data: Any) -> Any:
+        try:
+            return parse_money(data, **self._limits, field=str(self.field_name))
+        except AmountError as error:
+            raise serializers.ValidationError(error.rule) from None
+
+
+class TermsSerializer(StrictSerializer):
+    """What of a client can be changed at once."""
+
+    name = serializers.CharField(max_length=120, required=False, allow_blank=True)
+    strategy = serializers.ChoiceField(Strategy.choices, required=False)
+    payout_threshold_usd = Amount(integer_digits=12, decimals=8, required=False, allow_null=True)
+    fee_percent = Amount(integer_digits=2, decimals=4, required=False, allow_null=True)
+
+
+class DestinationSerializer(StrictSerializer):
+    """Where a client is paid, and why that changes."""
+
+    wallet_address = serializers.CharField(max_length=128)
+    payout_currency = serializers.CharField(max_length=16, default="usdt")
+    payout_network = serializers.CharField(max_length=16, default="eth")
+    reason = serializers.CharField(max_length=1000)
+
+
+class NewClientSerializer(TermsSerializer):
+    """A client to be made. `payout_threshold_usd` is required by the strategy `threshold`."""
+
+    external_id = serializers.CharField(max_length=64)
+    wallet_address = serializers.CharField(max_length=128)
+    payout_currency = serializers.CharField(max_length=16, required=False)
+    payout_network = serializers.CharField(max_length=16, required=False)
+
+
+class DestinationChangeSerializer(serializers.Serializer[DestinationChange]):
+    id = serializers.IntegerField()
+    client_id = serializers.CharField(source="client.external_id")
+    state = serializers.CharField(help_text="pending, applied or cancelled")
+    wallet_address = serializers.CharField()
+    payout_currency = serializers.CharField()
+    payout_network = serializers.CharField()
+    old_wallet_address = serializers.CharField()
+    old_payout_currency = serializers.CharField()
+    old_payout_network = serializers.CharField()
+    reason = serializers.CharField()
+    requested_by = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    effective_at = serializers.DateTimeField()
+    applied_at = serializers.DateTimeField(allow_null=True)
+    cancelled_at = serializers.DateTimeField(allow_null=True)
+    cancelled_by = serializers.CharField()
+    cancel_reason = serializers.CharField()
+
+
+class ClientCreation(APIView):
+    permission_classes = (MayOperate,)
+
+    @extend_schema(
+        summary="Make a client",
+        request=NewClientSerializer,
+        responses={201: ClientSerializer},
+        parameters=[KEY_PARAMETER],
+        examples=[
+            OpenApiExample(
+                "a client that accumulates",
+                {"external_id": "bakery", "wallet_address": _WALLET, "payout_threshold_usd": "50"},
+                request_only=True,
+            )
+        ],
+    )
+    @idempotent
+    def post(self, request: Request) -> Response:
+        """Its destination is in force at once; 409 `client_exists` if the id is taken."""
+        given = _checked(NewClientSerializer, request)
+        client = create_client(**given, actor=caller(request))
+        return Response(ClientSerializer(_fresh(client.pk)).data, status=201)
+
+
+class ClientChange(APIView):
+    permission_classes = (MayOperate,)
+
+    @extend_schema(summary="Change a client's terms", request=TermsSerializer, responses=ClientSerializer)
+    def patch(self, request: Request, pk: int) -> Response:
+        """What was recorded before keeps the old terms. The destination has an address of its own."""
+        given = _checked(TermsSerializer, request)
+        try:
+            client = change_client(client_id=pk, changes=given, actor=caller(request))
+        except Client.DoesNotExist:
+            raise Http404 from None
+        return Response(ClientSerializer(_fresh(client.pk)).data)
+
+
+class DestinationRequest(APIView):
+    permission_classes = (MayOperate,)
+
+    @extend_schema(
+        summary="Have a client paid elsewhere",
+        request=DestinationSerializer,
+        responses={201: DestinationChangeSerializer},
+        parameters=[KEY_PARAMETER],
+    )
+    @idempotent
+    def post(self, request: Request, pk: int) -> Response:
+        """It takes effect at `effective_at`, unless it is cancelled before; 409 while another one waits."""
+        given = _checked(DestinationSerializer, request)
+        try:
+            change = request_destination_change(client_id=pk, **given, actor=caller(request))
+        except Client.DoesNotExist:
+            raise Http404 from None
+        return Response(_shown(change.pk), status=201)
+
+
+class DestinationChangeList(ReadList[DestinationChange]):
+    """Every change of a client's destination that was asked for. Filters: `client` (its external id)."""
+
+    queryset = DestinationChange.objects.select_related("client")
+    serializer_class = DestinationChangeSerializer
+    filters = Filters(client=Text("client__external_id"))
+
+
+class DestinationCancel(APIView):
+    permission_classes = (MayOperate,)
+
+    class CancellationSerializer(StrictSerializer):
+        reason = serializers.CharField(max_length=1000)
+
+    @extend_schema(
+        summary="Cancel a change that waits",
+        request=CancellationSerializer,
+        responses=DestinationChangeSerializer,
+        parameters=[KEY_PARAMETER],
+    )
+    @idempotent
+    def post(self, request: Request, pk: int) -> Response:
+        """409 once it was applied or cancelled."""
+        given = _checked(self.CancellationSerializer, request)
+        try:
+            change = cancel_destination_change(change_id=pk, reason=given["reason"], actor=caller(request))
+        except DestinationChange.DoesNotExist:
+            raise Http404 from None
+        return Response(_shown(change.pk))
+
+
+def _checked(kind: type[StrictSerializer], request: Request) -> dict[str, Any]:
+    asked = kind(data=request.data)
+    asked.is_valid(raise_exception=True)
+    given: dict[str, Any] = asked.validated_data
+    return given
+
+
+def _fresh(pk: int) -> Client:
+    """Read again: the database set the times, and brought the amounts into their columns' form."""
+    return Client.objects.get(pk=pk)
+
+
+def _shown(pk: int) -> Any:
+    return DestinationChangeSerializer(DestinationChange.objects.select_related("client").get(pk=pk)).data

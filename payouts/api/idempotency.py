@@ -1,0 +1,97 @@
+"""`Idempotency-Key` on what operators' programs ask for."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, cast
+
+from django.http import Http404, HttpResponse
+from django.http.response import HttpResponseBase
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.exceptions import APIException
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from config.lib.api import caller
+from config.lib.errors import SluiceError
+from config.lib.problems import problem
+from payouts.services.request_keys import (
+    Answer,
+    KeyReusedError,
+    RequestInFlightError,
+    answer_key,
+    give_key_back,
+    take_key,
+)
+
+_KEY = re.compile(r"[\x21-\x7e]{1,128}")
+KEY_PARAMETER = OpenApiParameter(
+    "Idempotency-Key",
+    {"type": "string", "pattern": r"^[\x21-\x7e]{1,128}$"},
+    OpenApiParameter.HEADER,
+    description="The same request under the same key is carried out once, and answered as the first time.",
+)
+Handler = Callable[..., HttpResponseBase]
+
+
+def idempotent(handler: Handler) -> Handler:
+    """A handler of an APIView that honours the header; without the header nothing changes.
+
+    Refusals are stored like successes. What breaks off on our side is not: the next request tries again.
+    """
+
+    @wraps(handler)
+    def handle(view: Any, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        key = request.headers.get("Idempotency-Key")
+        if key is None:
+            return handler(view, request, *args, **kwargs)
+        if not _KEY.fullmatch(key):
+            return problem(400, "invalid_idempotency_key", "A key has 1 to 128 printable characters without spaces.")
+        try:
+            taken = take_key(caller=str(caller(request)), key=key, fingerprint=_fingerprint(request))
+        except KeyReusedError as refusal:
+            return problem(422, refusal.code, str(refusal))
+        except RequestInFlightError as refusal:
+            return problem(409, refusal.code, str(refusal), headers={"Retry-After": "1"})
+        if isinstance(taken, Answer):
+            headers = {"Idempotent-Replayed": "true"}
+            return HttpResponse(taken.body, status=taken.status, content_type=taken.content_type, headers=headers)
+        return _answered(taken, lambda: _ended(handler, view, request, *args, **kwargs))
+
+    return handle
+
+
+def _answered(number: int, work: Callable[[], HttpResponse]) -> HttpResponse:
+    is_answered = False
+    try:
+        response = work()
+        if response.status_code < 500:
+            answer = Answer(
+                status=response.status_code, content_type=response.headers["Content-Type"], body=response.content
+            )
+            answer_key(number=number, answer=answer)
+            is_answered = True
+        return response
+    finally:
+        if not is_answered:
+            give_key_back(number=number)
+
+
+def _ended(handler: Handler, view: Any, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
+    """The answer in bytes, also where it is a refusal."""
+    try:
+        response = handler(view, request, *args, **kwargs)
+    except (SluiceError, APIException, Http404) as refusal:
+        response = view.handle_exception(refusal)
+    if isinstance(response, Response):
+        view.finalize_response(request, response, *args, **kwargs)
+        response.render()
+    return cast("HttpResponse", response)
+
+
+def _fingerprint(request: Request) -> str:
+    told = f"{request.method} {request.get_full_path()}\n".encode() + request.body
+    return hashlib.sha256(told).hexdigest()

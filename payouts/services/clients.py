@@ -1,0 +1,211 @@
+"""Clients: made, changed, and paid elsewhere from some day on."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from config.lib.audit import Actor
+from config.lib.columns import USD_LIMIT
+from config.lib.errors import RefusedError
+from config.lib.problems import FieldError, InvalidFieldsError
+from payouts.models import Client, DestinationChange, Strategy
+from payouts.services.destinations import check_destination
+
+logger = logging.getLogger(__name__)
+
+CHANGEABLE = ("name", "strategy", "payout_threshold_usd", "fee_percent")
+_EXTERNAL_ID = re.compile(r"[\x21-\x7e]{1,64}")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_LONGEST_NAME = 120
+
+
+class ClientExistsError(RefusedError):
+    """Somebody has this id already."""
+
+    code = "client_exists"
+
+
+def create_client(
+    *,
+    external_id: str,
+    wallet_address: str,
+    actor: Actor,
+    payout_currency: str = "usdt",
+    payout_network: str = "eth",
+    name: str = "",
+    strategy: str = Strategy.THRESHOLD,
+    payout_threshold_usd: Decimal | None = None,
+    fee_percent: Decimal | None = None,
+) -> Client:
+    """Make a client; its destination is in force at once, as there is nothing yet that could be led astray.
+
+    Raises:
+        InvalidFieldsError: what is wrong with which field.
+        ClientExistsError: the id is taken.
+    """
+    client = Client(
+        external_id=external_id,
+        name=name,
+        strategy=strategy,
+        wallet_address=wallet_address,
+        payout_currency=payout_currency,
+        payout_network=payout_network,
+        payout_threshold_usd=payout_threshold_usd,
+        fee_percent=fee_percent,
+    )
+    if not _EXTERNAL_ID.fullmatch(external_id):
+        rule = "must be 1 to 64 printable ASCII characters without spaces"
+        raise InvalidFieldsError([FieldError("external_id", "invalid", rule)])
+    _check_terms(client)
+    check_destination(wallet_address=wallet_address, payout_currency=payout_currency, payout_network=payout_network)
+    with transaction.atomic():
+        found, is_new = Client.objects.get_or_create(
+            external_id=external_id,
+            defaults={
+                name: getattr(client, name)
+                for name in (*CHANGEABLE, "wallet_address", "payout_currency", "payout_network")
+            },
+        )
+    if not is_new:
+        raise ClientExistsError(why=f"Client {external_id} exists already.", next_step="Change it, or take another id.")
+    logger.info("client made", extra={"client": external_id, "actor": str(actor)})
+    return found
+
+
+def change_client(*, client_id: int, changes: Mapping[str, Any], actor: Actor) -> Client:
+    """Change name, strategy, payout threshold or fee; what was recorded before keeps the old ones.
+
+    Raises:
+        InvalidFieldsError: what is wrong with which field.
+        Client.DoesNotExist: there is none.
+    """
+    strange = [
+        FieldError(name, "unknown_field", "cannot be changed here") for name in changes if name not in CHANGEABLE
+    ]
+    if strange:
+        raise InvalidFieldsError(strange)
+    with transaction.atomic():
+        client = Client.objects.select_for_update().get(pk=client_id)
+        before = {name: getattr(client, name) for name in changes}
+        for name, value in changes.items():
+            setattr(client, name, value)
+        _check_terms(client)
+        client.save()
+    was = ", ".join(f"{name} {before[name]} to {changes[name]}" for name in sorted(changes))
+    logger.info("client changed", extra={"client": client.external_id, "actor": str(actor), "changes": was})
+    return client
+
+
+def request_destination_change(
+    *,
+    client_id: int,
+    wallet_address: str,
+    payout_currency: str,
+    payout_network: str,
+    actor: Actor,
+    reason: str,
+) -> DestinationChange:
+    """Have a client paid elsewhere from DESTINATION_COOL_OFF_S after now, unless somebody cancels it before.
+
+    Raises:
+        InvalidFieldsError: what is wrong with which field.
+        RefusedError: without a reason, to where it is paid already, or while another change waits.
+        Client.DoesNotExist: there is none.
+    """
+    check_destination(wallet_address=wallet_address, payout_currency=payout_currency, payout_network=payout_network)
+    if not reason.strip():
+        raise RefusedError(why="The destination was not changed: a reason is missing.", next_step="Say why.")
+    with transaction.atomic():
+        client = Client.objects.select_for_update().get(pk=client_id)
+        if DestinationChange.objects.pending().filter(client=client).exists():
+            raise RefusedError(
+                why=f"Client {client.external_id} has a change waiting already.", next_step="Cancel that one first."
+            )
+        wanted = (wallet_address, payout_currency, payout_network)
+        if wanted == (client.wallet_address, client.payout_currency, client.payout_network):
+            raise RefusedError(why=f"Client {client.external_id} is paid there already.", next_step="Nothing is to do.")
+        change = DestinationChange.objects.create(
+            client=client,
+            wallet_address=wallet_address,
+            payout_currency=payout_currency,
+            payout_network=payout_network,
+            old_wallet_address=client.wallet_address,
+            old_payout_currency=client.payout_currency,
+            old_payout_network=client.payout_network,
+            reason=reason.strip(),
+            requested_by=str(actor),
+            effective_at=timezone.now() + timedelta(seconds=settings.DESTINATION_COOL_OFF_S),
+        )
+    logger.info("destination change requested", extra={"client": client.external_id, "change": change.pk})
+    return change
+
+
+def cancel_destination_change(*, change_id: int, actor: Actor, reason: str) -> DestinationChange:
+    """Let a change that waits never take effect.
+
+    Raises:
+        RefusedError: it was applied or cancelled already, or no reason was given.
+        DestinationChange.DoesNotExist: there is none.
+    """
+    if not reason.strip():
+        raise RefusedError(why="The change was not cancelled: a reason is missing.", next_step="Say why.")
+    with transaction.atomic():
+        change = DestinationChange.objects.select_for_update(of=("self",)).get(pk=change_id)
+        if change.state != "pending":
+            raise RefusedError(why=f"The change is {change.state}.", next_step="Only one that waits can be cancelled.")
+        change.cancelled_at, change.cancelled_by = timezone.now(), str(actor)
+        change.cancel_reason = reason.strip()
+        change.save()
+    logger.info("destination change cancelled", extra={"change": change.pk, "actor": str(actor)})
+    return change
+
+
+def apply_destination_changes(*, now: datetime) -> int:
+    """Put into force the changes whose time has come; says how many."""
+    due = list(DestinationChange.objects.due(now).values_list("pk", flat=True))
+    return sum(_apply(change_id, now) for change_id in due)
+
+
+def _apply(change_id: int, now: datetime) -> bool:
+    with transaction.atomic():
+        change = DestinationChange.objects.due(now).select_for_update(of=("self",)).filter(pk=change_id).first()
+        if change is None:
+            # Cancelled or applied by somebody else meanwhile.
+            return False
+        Client.objects.filter(pk=change.client_id).update(
+            wallet_address=change.wallet_address,
+            payout_currency=change.payout_currency,
+            payout_network=change.payout_network,
+            updated_at=now,
+        )
+        change.applied_at = now
+        change.save()
+    logger.info("destination changed", extra={"change": change.pk})
+    return True
+
+
+def _check_terms(client: Client) -> None:
+    errors = []
+    if len(client.name) > _LONGEST_NAME or _UNPRINTABLE.search(client.name):
+        errors.append(FieldError("name", "invalid", f"must have at most {_LONGEST_NAME} printable characters"))
+    if client.strategy not in Strategy.values:
+        errors.append(FieldError("strategy", "invalid", f"must be among {', '.join(Strategy.values)}"))
+    threshold = client.payout_threshold_usd
+    if threshold is None and client.strategy == Strategy.THRESHOLD:
+        errors.append(FieldError("payout_threshold_usd", "required", "is required by the strategy threshold"))
+    if threshold is not None and not (threshold.is_finite() and 0 < threshold < USD_LIMIT):
+        errors.append(FieldError("payout_threshold_usd", "invalid", "must be above zero"))
+    percent = client.fee_percent
+    if percent is not None and not (percent.is_finite() and 0 <= percent < 100):
+        errors.append(FieldError("fee_percent", "invalid", "must be from 0 to below 100"))
+    if errors:
+        raise InvalidFieldsError(errors)

@@ -1,0 +1,80 @@
+"""The description of the API: the document, the page, and the file that is checked in."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from django.conf import settings
+from django.core.management import call_command
+from django.test import Client as Browser
+from django.urls import URLResolver, get_resolver
+
+from payouts.api.described import BulkSerializer, PaymentSerializer
+from payouts.services.facts import facts_of
+
+CHECKED_IN = Path(settings.BASE_DIR) / "docs" / "openapi.yaml"
+
+
+def test_the_file_that_is_checked_in_is_what_the_code_says(tmp_path: Path) -> None:
+    """Mend by `manage.py spectacular --file docs/openapi.yaml`, and look at what changes for callers."""
+    made = tmp_path / "openapi.yaml"
+
+    call_command("spectacular", file=str(made), validate=True, fail_on_warn=True)
+
+    assert made.read_text(encoding="utf-8") == CHECKED_IN.read_text(encoding="utf-8")
+
+
+def test_every_address_of_the_api_is_described() -> None:
+    described = yaml.safe_load(CHECKED_IN.read_text(encoding="utf-8"))["paths"]
+    patterns = [
+        f"/api/v1/{inner.pattern}"
+        for outer in get_resolver().url_patterns
+        if isinstance(outer, URLResolver) and str(outer.pattern) == "api/v1/"
+        for inner in outer.url_patterns
+    ]
+
+    plain = {pattern.replace("<int:pk>", "{id}").replace("<uuid:pk>", "{id}") for pattern in patterns}
+    assert plain == set(described)
+
+
+def test_every_operation_says_how_it_refuses() -> None:
+    document = yaml.safe_load(CHECKED_IN.read_text(encoding="utf-8"))
+
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            refusal = operation["responses"]["default"]["content"]["application/problem+json"]
+            assert refusal == {"schema": {"$ref": "#/components/schemas/Problem"}}
+            assert operation.get("security") is not None or operation["operationId"].startswith(("hostpay", "batches"))
+
+
+def test_the_document_is_served_as_it_is_checked_in() -> None:
+    answer = Browser().get("/api/schema/")
+
+    assert answer.status_code == 200
+    assert yaml.safe_load(answer.content) == yaml.safe_load(CHECKED_IN.read_text(encoding="utf-8"))
+
+
+def test_the_page_loads_nothing_from_elsewhere_and_runs_no_inline_script() -> None:
+    page = Browser().get("/api/docs/")
+    script = Browser().get("/api/docs/?script=")
+
+    assert (page.status_code, script.status_code) == (200, 200)
+    text = page.content.decode()
+    assert "https://" not in text
+    assert "/static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js" in text
+    assert "<script>" not in text
+    assert "script-src 'self'" in page["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_its_examples_are_payments_as_the_code_reads_them(number: int) -> None:
+    operation = yaml.safe_load(CHECKED_IN.read_text(encoding="utf-8"))["paths"]["/api/v1/payments/bulk/"]["post"]
+    (example,) = operation["requestBody"]["content"]["application/json"]["examples"].values()
+    item: dict[str, Any] = example["value"]["payments"][number]
+
+    facts = facts_of(item, source="api")
+
+    assert facts.payment_id == f"order-100{number + 1}"
+    assert BulkSerializer(data=example["value"]).is_valid()
+    assert PaymentSerializer(data=item).is_valid()
