@@ -188,3 +188,5 @@ _FIELDS: Mapping[str, tuple[Callable[[Any], Any], bool]] = {
     "outcome_currency": (_currency, False),
     "paid_at": (_moment, False),
 }
+
+FIELD_NAMES = tuple(_FIELDS)

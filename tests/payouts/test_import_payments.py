@@ -1,0 +1,144 @@
+"""`manage.py import_payments`."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from hostpay.models import Pause, Switch
+from payouts.models import Accumulation, InboundEvent
+from tests.factories import ACTOR
+from tests.payouts.sending import client, payment, send
+
+pytestmark = pytest.mark.django_db
+
+
+def run(path: Path, **options: Any) -> str:
+    told = io.StringIO()
+    call_command("import_payments", str(path), stdout=told, stderr=io.StringIO(), **options)
+    return told.getvalue()
+
+
+def lines_of(*items: Any) -> str:
+    return "\n".join(item if isinstance(item, str) else json.dumps(item) for item in items) + "\n"
+
+
+def written(folder: Path, name: str, text: str, encoding: str = "utf-8") -> Path:
+    path = folder / name
+    path.write_text(text, encoding=encoding, newline="")
+    return path
+
+
+def test_it_records_the_payments_of_json_lines(tmp_path: Path) -> None:
+    client()
+    path = written(tmp_path, "export.jsonl", lines_of(payment(), "", payment(payment_id="payment-2")))
+
+    assert run(path) == "2 recorded, 0 recorded before, 0 refused.\n"
+    rows = list(Accumulation.objects.order_by("payment_id"))
+    assert [(row.source, row.payment_id) for row in rows] == [("import", "payment-1"), ("import", "payment-2")]
+    assert (str(rows[0].pending_usd_amount), rows[0].net_wei) == ("24.73500000", 97 * 10**14)
+    assert not InboundEvent.objects.exists()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_it_records_the_payments_of_a_table(tmp_path: Path) -> None:
+    client()
+    text = (
+        "payment_id,client_id,user_id,amount_usd,outcome_amount,outcome_currency\r\n"
+        "payment-1,client-1,7,25.50,0.01,eth\r\n"
+        '"payment-2",client-1,7,"10.00",,\r\n'
+    )
+
+    # With the mark that spreadsheets put first.
+    assert run(written(tmp_path, "payments.csv", text, "utf-8-sig")).startswith("2 recorded")
+    second = Accumulation.objects.get(payment_id="payment-2")
+    assert (str(second.gross_usd), second.net_wei, second.outcome_currency) == ("10.00000000", None, "")
+
+
+def test_the_same_file_again_changes_nothing(tmp_path: Path) -> None:
+    client()
+    path = written(tmp_path, "export.jsonl", lines_of(payment()))
+    run(path)
+
+    assert run(path) == "0 recorded, 1 recorded before, 0 refused.\n"
+    assert Accumulation.objects.count() == 1
+
+
+def test_it_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
+    client()
+    items = [payment(payment_id=f"payment-{number}") for number in range(2500)]
+    run(written(tmp_path, "first.jsonl", lines_of(*items[:1700])))
+
+    whole = written(tmp_path, "whole.jsonl", lines_of(*items))
+
+    assert run(whole) == "800 recorded, 1700 recorded before, 0 refused.\n"
+    assert Accumulation.objects.count() == 2500
+
+
+def test_what_was_sent_and_is_imported_under_its_source_is_one_payment(tmp_path: Path) -> None:
+    client()
+    send(payment())
+
+    assert run(written(tmp_path, "export.jsonl", lines_of(payment())), source="api").startswith("0 recorded, 1 rec")
+    assert Accumulation.objects.count() == 1
+
+
+def test_it_says_which_lines_were_refused_and_why(tmp_path: Path) -> None:
+    client()
+    path = written(
+        tmp_path,
+        "export.jsonl",
+        lines_of(
+            payment(), "{", payment(payment_id="x", client_id="nobody"), payment(amount_usd="30"),
+            '{"payment_id": "y", "payment_id": "z"}', payment(payment_id="good"),
+        ),
+    )  # fmt: skip
+
+    with pytest.raises(CommandError, match="4 lines were refused"):
+        run(path)
+
+    report = [json.loads(line) for line in (tmp_path / "export.jsonl.refused.jsonl").read_text().splitlines()]
+    assert [(line["line"], line["code"]) for line in report] == [
+        (2, "invalid_json"),
+        (3, "unknown_client"),
+        (4, "conflicting_payment"),
+        (5, "invalid_json"),
+    ]
+    assert "nobody" in report[1]["why"]
+    assert set(Accumulation.objects.values_list("payment_id", flat=True)) == {"payment-1", "good"}
+
+
+def test_a_row_with_too_many_or_too_few_cells_is_refused(tmp_path: Path) -> None:
+    client()
+    text = "payment_id,client_id,user_id,amount_usd\na,client-1,7,5\nb,client-1,7\nc,client-1,7,5,5\n"
+
+    with pytest.raises(CommandError, match="2 lines"):
+        run(written(tmp_path, "payments.csv", text), report=tmp_path / "refused.jsonl")
+
+    assert [json.loads(line)["line"] for line in (tmp_path / "refused.jsonl").read_text().splitlines()] == [3, 4]
+    assert Accumulation.objects.get().payment_id == "a"
+
+
+@pytest.mark.parametrize("header", ["payment_id,amount", "payment_id,payment_id", ""])
+def test_a_table_must_name_fields(tmp_path: Path, header: str) -> None:
+    with pytest.raises(CommandError, match="first line must name fields"):
+        run(written(tmp_path, "payments.csv", f"{header}\n1,2\n" if header else ""))
+
+
+def test_it_says_that_a_file_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="cannot be read"):
+        run(tmp_path / "none.csv")
+    with pytest.raises(CommandError, match="cannot be read"):
+        run(written(tmp_path, "latin.jsonl", '{"payment_id": "ä"}', "latin-1"))
+
+
+def test_nothing_is_imported_while_the_intake_is_paused(tmp_path: Path) -> None:
+    client()
+    Pause.objects.create(switch=Switch.INTAKE, reason="repair", actor=str(ACTOR))
+
+    with pytest.raises(CommandError, match="0 lines were done"):
+        run(written(tmp_path, "export.jsonl", lines_of(payment())))
+    assert not Accumulation.objects.exists()
