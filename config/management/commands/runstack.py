@@ -65,7 +65,9 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         if settings.MODE != "sandbox":
-            raise CommandError("runstack is the sandbox and refuses MODE=live. The README says how to run the parts one by one.")
+            raise CommandError(
+                "runstack is the sandbox and refuses MODE=live. The README says how to run the parts one by one."
+            )
         folder = options["state"].absolute() if options["state"] else settings.STATE_DIR
         if options["status"]:
             self.stdout.write(json.dumps(read_status(State(folder)), indent=2))
