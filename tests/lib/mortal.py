@@ -102,7 +102,8 @@ def _die_or_tick(place: str, places: Path) -> None:
     try:
         boundaries = Boundaries(die_at=place, die=lambda: os.kill(os.getpid(), signal.SIGKILL))
         with boundaries.installed():
-            call_command("tick", stdout=StringIO())
+            # The engine, and nothing else: each place more is a whole life more.
+            call_command("tick", "--only", "check_threshold", "--only", "sweep_payments", stdout=StringIO())
         places.write_text(json.dumps(boundaries.places))
         status = 0
     finally:
