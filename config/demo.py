@@ -26,7 +26,7 @@ from batches.models import BatchConversion, BatchStatus
 from config.lib.errors import SluiceError, TransientError
 from config.lib.money import ETH, USDT, from_units
 from hostpay import gateways
-from hostpay.models import Context, HostPayment, Transaction
+from hostpay.models import Context, HostPayment, Transaction, TransactionStatus
 from hostpay.services import latest_payment
 from payouts.models import Accumulation, AccumulationStatus, Client, Strategy
 
@@ -285,22 +285,24 @@ def _report(ids: list[int]) -> Report:
 
 def _add_batch(report: Report, batch: BatchConversion, payment: HostPayment) -> None:
     order = payment.orders.get(is_current=True)
-    variant = Transaction.objects.get(slot__payment=payment)
+    # A stuck one may have been signed again; one of them was mined.
+    variant = Transaction.objects.get(slot__payment=payment, status=TransactionStatus.FINAL)
     members = list(Accumulation.objects.filter(batch_conversion=batch).select_related("client").order_by("pk"))
     shares = [member.converted_usdt_amount or Decimal(0) for member in members]
     receipts = list(order.receipts.order_by("pk"))
     received = from_units(int(batch.received_units or 0), USDT)
-    chain_receipt = gateways.node().receipt(variant.tx_hash)
+    node = gateways.node()
+    sent, chain_receipt = node.transaction(variant.tx_hash), node.receipt(variant.tx_hash)
     short = str(batch.pk)[:8]
     report.checks |= {
         f"{short}: every gross is fee plus net": all(m.gross_usd == m.fee_usd + m.pending_usd_amount for m in members),
         f"{short}: batch total is the sum of its members": batch.total_usd
         == sum(m.pending_usd_amount for m in members),
-        f"{short}: ETH sent is the sum of the members' net ETH": variant.value_units
-        == sum((m.net_wei or Decimal(0) for m in members), start=Decimal(0)),
+        f"{short}: ETH sent, as the chain has it, is the sum of the members' net ETH": sent is not None
+        and sent.value_wei == sum(int(m.net_wei or 0) for m in members),
         f"{short}: one transaction paid, and the chain has it": chain_receipt is not None and chain_receipt.ok,
-        f"{short}: USDT received is what the Transfer logs say": int(batch.received_units or 0)
-        == sum(int(r.units) for r in receipts),
+        f"{short}: USDT received is what the Transfer logs on chain say": int(batch.received_units or 0)
+        == _proven_units({r.tx_hash for r in receipts}, payment),
         f"{short}: shares add up to what was received": sum(shares, start=Decimal(0)) == received,
     }
     report.batches.append(
@@ -326,6 +328,14 @@ def _add_batch(report: Report, batch: BatchConversion, payment: HostPayment) -> 
             seconds=_seconds(batch, payment),
         )
     )
+
+
+def _proven_units(payouts: set[str], payment: HostPayment) -> int:
+    """What these transactions brought to the payment's address, read from their receipts on chain and nowhere else."""
+    node = gateways.node()
+    found = [node.receipt(tx_hash) for tx_hash in payouts]
+    logs = (node.transfers_in(each, settings.USDT_CONTRACT_ADDRESS, payment.payout_address) for each in found if each)
+    return sum(log.units for of_one in logs for log in of_one)
 
 
 def _seconds(batch: BatchConversion, payment: HostPayment) -> dict[str, str]:
