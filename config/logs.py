@@ -7,6 +7,7 @@ its value (`mask` is called when it is read) or by the name of the key it stands
 import logging
 import re
 import time
+from contextvars import ContextVar
 from typing import ClassVar
 
 MASK = "***"
@@ -19,6 +20,9 @@ SECRET_PAIR = re.compile(
 PLAIN = re.compile(r"[^\s\"=]+")
 
 _masked: set[str] = set()
+
+# The request that this thread answers; empty between requests and outside of the web server.
+request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
 def mask(secret: str) -> None:
@@ -69,6 +73,9 @@ class LineFormatter(logging.Formatter):
             "logger": record.name,
             "event": record.getMessage(),
         }
+        answering = request_id.get()
+        if answering:
+            pairs["request_id"] = answering
         pairs |= {key: value for key, value in vars(record).items() if key not in self.STANDARD and key[0] != "_"}
         if record.exc_info:
             pairs["traceback"] = self.formatException(record.exc_info)
