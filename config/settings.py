@@ -178,6 +178,8 @@ INSTALLED_APPS = [
     "batches.apps.BatchesConfig",
 ]
 MIDDLEWARE = [
+    # Outermost, so that what the others refuse has an id as well.
+    "config.middleware.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
