@@ -20,6 +20,7 @@ from config.lib.adminkit.pages import Event, Flow, History, Page, Table, columns
 from config.lib.audit import Actor
 from payouts import services
 from payouts.models import IN_A_BATCH, Accumulation, AccumulationStatus, AccumulationStatusChange, Client
+from payouts.services.claims import refusal_to_unhold
 
 Change = Callable[..., Accumulation]
 
@@ -29,18 +30,19 @@ def _operation(
     label: str,
     service: Change,
     *,
-    start: AccumulationStatus,
+    starts: tuple[AccumulationStatus, ...],
     consequence: Callable[[Accumulation], str],
     done: str,
     icon: str,
     is_grave: bool = False,
 ) -> Operation[Accumulation]:
     def why_not(accumulation: Accumulation) -> str:
-        if accumulation.status == start:
-            return ""
+        if accumulation.status in starts:
+            no = refusal_to_unhold(accumulation) if service is services.unhold_accumulation else None
+            return "" if no is None else str(no)
         if accumulation.status in IN_A_BATCH:
             return f"It is {accumulation.status}: as a member of a batch it is part of the batch's total."
-        return f"It is {accumulation.status}, not {start.value}."
+        return f"It is {accumulation.status}, not {' or '.join(starts)}."
 
     def run(accumulation: Accumulation, actor: Actor, given: dict[str, Any]) -> Done:
         service(accumulation=accumulation, actor=actor, reason=given["reason"])
@@ -67,7 +69,7 @@ HOLD = _operation(
     "hold",
     "Hold",
     services.hold_accumulation,
-    start=AccumulationStatus.PENDING,
+    starts=(AccumulationStatus.PENDING,),
     consequence=lambda it: f"{_worth(it)} stay out of every batch until somebody lets them go on.",
     done="held",
     icon="front_hand",
@@ -76,7 +78,7 @@ UNHOLD = _operation(
     "unhold",
     "Let go on",
     services.unhold_accumulation,
-    start=AccumulationStatus.HELD,
+    starts=(AccumulationStatus.HELD,),
     consequence=lambda it: (
         f"{_worth(it)} are pending again, and go into the next batch. They were held because: {it.hold_reason}"
     ),
@@ -87,7 +89,7 @@ VOID = _operation(
     "void",
     "Void",
     services.void_accumulation,
-    start=AccumulationStatus.PENDING,
+    starts=(AccumulationStatus.PENDING, AccumulationStatus.HELD),
     consequence=lambda it: (
         f"{_worth(it)} are owed no longer: the payment is never converted. This cannot be taken back."
     ),

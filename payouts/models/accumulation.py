@@ -45,7 +45,8 @@ class Accumulation(Lifecycle):
     """One payment, owed to a client in USD until it is converted.
 
     `pending_usd_amount` is the net claim and never changes; `converted_usdt_amount` is empty until the batch it is in
-    was distributed. The wei columns say what really arrived, when it arrived in ETH.
+    was distributed. The wei columns say what really arrived, when it arrived in ETH: empty they mean that no receipt
+    was told, and never that something else arrived, unless it is held or voided.
 
     Moves of a whole batch (pending → swapping → completed) are one event each, on the batch, whose members are frozen
     from the claim on; an accumulation's own `status_changes` hold what happened to it alone.
@@ -56,7 +57,7 @@ class Accumulation(Lifecycle):
             {AccumulationStatus.SWAPPING, AccumulationStatus.HELD, AccumulationStatus.VOIDED}
         ),
         AccumulationStatus.SWAPPING: frozenset({AccumulationStatus.COMPLETED, AccumulationStatus.PENDING}),
-        AccumulationStatus.HELD: frozenset({AccumulationStatus.PENDING}),
+        AccumulationStatus.HELD: frozenset({AccumulationStatus.PENDING, AccumulationStatus.VOIDED}),
     }
 
     source = models.CharField(max_length=32)
@@ -152,6 +153,13 @@ class Accumulation(Lifecycle):
                 condition=Q(status=AccumulationStatus.HELD) & ~Q(hold_reason="")
                 | ~Q(status=AccumulationStatus.HELD) & Q(hold_reason=""),
                 name="held_accumulation_says_why",
+            ),
+            # Without this, what arrived in another asset would look like what has no receipt, and be paid with our ETH.
+            models.CheckConstraint(
+                condition=Q(status__in=(AccumulationStatus.HELD, AccumulationStatus.VOIDED))
+                | Q(outcome_currency="")
+                | Q(net_wei__isnull=False),
+                name="accumulation_in_a_batch_came_as_eth_or_unsaid",
             ),
         )
         indexes = (

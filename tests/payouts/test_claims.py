@@ -8,12 +8,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from batches.models import BatchConversion, BatchStatus
 from config.lib.errors import RefusedError
 from config.lib.lifecycle import StaleRowError
-from payouts.models import Accumulation, AccumulationStatus
+from payouts.models import Accumulation, AccumulationStatus, Strategy
 from payouts.services import hold_accumulation, unhold_accumulation, void_accumulation
 from payouts.services.members import claim_pending
 from tests import factories
@@ -67,6 +67,52 @@ def test_it_voids_for_good() -> None:
         with pytest.raises(RefusedError, match="is voided"):
             move(accumulation=row, actor=ACTOR, reason="again")
     assert row.status_changes.count() == 1
+
+
+@pytest.mark.django_db
+def test_inc63_what_arrived_in_another_asset_is_never_paid_again_with_our_eth() -> None:
+    row = factories.accumulation(
+        5,
+        net_wei=None,
+        outcome_currency="usdt",
+        outcome_amount="4.99",
+        status=AccumulationStatus.HELD,
+        hold_reason="Arrived in USDT: only ETH is converted in batches.",
+    )
+
+    with pytest.raises(RefusedError, match=r"arrived as 4\.99 USDT: a batch would pay for it once more") as refused:
+        unhold_accumulation(accumulation=row, actor=ACTOR, reason="it looks fine")
+
+    assert "outside of the batches" in refused.value.next_step
+    # Nor past the service.
+    with (
+        pytest.raises(IntegrityError, match="accumulation_in_a_batch_came_as_eth_or_unsaid"),
+        transaction.atomic(),
+    ):
+        Accumulation.objects.filter(pk=row.pk).update(status=AccumulationStatus.PENDING, hold_reason="")
+    row.refresh_from_db()
+    assert row.status == AccumulationStatus.HELD
+    assert not row.status_changes.exists()
+    # Once it is settled otherwise it does not stay open for ever.
+    void_accumulation(accumulation=row, actor=ACTOR, reason="paid out by hand")
+    row.refresh_from_db()
+    assert (row.status, row.hold_reason) == (AccumulationStatus.VOIDED, "")
+
+
+@pytest.mark.django_db
+def test_a_payment_of_an_instant_client_is_not_let_into_a_batch_of_the_threshold() -> None:
+    instant = factories.client(strategy=Strategy.INSTANT, payout_threshold_usd=None)
+    row = factories.accumulation(5, client=instant, status=AccumulationStatus.HELD, hold_reason="Instant client.")
+
+    with pytest.raises(RefusedError, match="is paid out instantly"):
+        unhold_accumulation(accumulation=row, actor=ACTOR, reason="it looks fine")
+
+    row.refresh_from_db()
+    assert row.status == AccumulationStatus.HELD
+    instant.strategy, instant.payout_threshold_usd = Strategy.THRESHOLD, Decimal(50)
+    instant.save()
+    row = Accumulation.objects.get(pk=row.pk)
+    assert unhold_accumulation(accumulation=row, actor=ACTOR, reason="now it accumulates").status == "pending"
 
 
 @pytest.mark.django_db
