@@ -6,7 +6,7 @@ import uuid
 from typing import ClassVar
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from batches.models.policy import ConversionPolicy
@@ -21,6 +21,9 @@ class BatchStatus(models.TextChoices):
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+ENDED_WITHOUT_PROCEEDS = (BatchStatus.FAILED, BatchStatus.CANCELLED)
 
 
 class BatchQuerySet(models.QuerySet["BatchConversion"]):
@@ -74,6 +77,17 @@ class BatchConversion(Lifecycle):
             models.CheckConstraint(
                 condition=Q(received_units__isnull=True) | number_above("received_units", floor=0, below=UNITS_LIMIT),
                 name="batch_received_is_positive",
+            ),
+            models.CheckConstraint(
+                condition=Q(net_wei__gt=0) | Q(unreceipted_usd__gt=0), name="batch_has_something_to_send"
+            ),
+            models.CheckConstraint(
+                condition=Q(unreceipted_usd__lte=F("total_usd")), name="batch_unreceipted_is_part_of_the_total"
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=ENDED_WITHOUT_PROCEEDS) & ~Q(failure_reason="")
+                | ~Q(status__in=ENDED_WITHOUT_PROCEEDS) & Q(failure_reason=""),
+                name="batch_says_why_exactly_when_it_failed",
             ),
         )
 

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from batches.models import ConversionPolicy
 from batches.services import current_policy, set_policy
@@ -27,7 +28,8 @@ def change(**rules: Any) -> ConversionPolicy:
 
 
 def test_the_first_version_comes_from_the_settings(settings: Any) -> None:
-    ConversionPolicy.objects.all().delete()
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE batches_conversionpolicy CASCADE")
     settings.MICRO_BATCH_THRESHOLD_USD = Decimal("12.5")
 
     first = current_policy()

@@ -33,6 +33,10 @@ DO $$ DECLARE found record; BEGIN
                   WHERE contype = 'c' AND conrelid::regclass::text ~ '^(hostpay|payouts|batches)_' LOOP
         EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', found.of_table, found.conname);
     END LOOP;
+    FOR found IN SELECT tgrelid::regclass AS of_table, tgname FROM pg_trigger
+                  WHERE NOT tgisinternal AND tgrelid::regclass::text ~ '^(hostpay|payouts|batches)_' LOOP
+        EXECUTE format('ALTER TABLE %s DISABLE TRIGGER %I', found.of_table, found.tgname);
+    END LOOP;
     ALTER TABLE hostpay_receipt DROP CONSTRAINT transfer_log_is_credited_once;
     DROP INDEX wallet_has_one_payment_on_the_wire;
     DROP INDEX nonce_slot_has_one_mined_transaction;
