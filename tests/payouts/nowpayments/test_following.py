@@ -230,3 +230,14 @@ def test_a_review_is_closed_with_a_reason_only() -> None:
         close_review(payment=known(), actor=ACTOR, reason=" ")
 
     assert known().review_reason != ""
+
+
+def test_a_tick_takes_up_what_no_message_told_of() -> None:
+    client()
+    event = InboundEvent.objects.create(source="nowpayments", event_id="5524759814", body=body(), verdict="valid")
+    InboundEvent.objects.update(received_at=timezone.now() - timedelta(minutes=1))
+
+    call_command("tick", "--only", "sweep_nowpayments", stdout=StringIO())
+
+    event.refresh_from_db()
+    assert event.accumulation == Accumulation.objects.get()
