@@ -16,6 +16,7 @@ from pytest_django import Settings
 from config.stack.paths import State
 from hostpay import gateways
 from tests.lib.anvil import Anvil
+from tests.lib.browsers import CHROMIUM
 from tests.lib.exchange import SandboxExchange
 from tests.lib.servers import SharedServers
 from tests.lib.world import World
@@ -96,12 +97,19 @@ def short_folder() -> Iterator[Path]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips what needs a browser where there is none."""
-    if os.environ.get("SLUICE_CHROMIUM") or Path("/usr/bin/chromium").exists():
+    """Skips what needs a browser where there is none; with CI set that is an error, not a gap nobody notices.
+
+    Raises:
+        pytest.UsageError: CI is set, and there is no browser for the tests that need one.
+    """
+    if CHROMIUM.exists():
         return
-    for item in items:
-        if item.get_closest_marker("browser"):
-            item.add_marker(pytest.mark.skip(reason="no chromium on this machine"))
+    driving = [item for item in items if item.get_closest_marker("browser")]
+    if driving and os.environ.get("CI", "").strip():
+        message = f"{len(driving)} tests drive a browser, and there is none at {CHROMIUM}. SLUICE_CHROMIUM names one."
+        raise pytest.UsageError(message)
+    for item in driving:
+        item.add_marker(pytest.mark.skip(reason=f"no browser at {CHROMIUM}; SLUICE_CHROMIUM names one"))
 
 
 @pytest.fixture(scope="session")
