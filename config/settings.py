@@ -266,6 +266,8 @@ DATABASES = {
 CELERY_BROKER_URL = _read.broker("CELERY_BROKER_URL", default=_state.broker_url)
 
 # --- REST ------------------------------------------------------------------------------------------------------------
+# Of one API key, over all processes.
+API_REQUESTS_PER_MINUTE = _read.whole("API_REQUESTS_PER_MINUTE", default=600, minimum=1, maximum=10**6)
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["payouts.api.authentication.ApiKeyAuthentication"],
     "EXCEPTION_HANDLER": "config.lib.api.exception_handler",
@@ -275,6 +277,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_PARSER_CLASSES": ["config.lib.bodies.ExactJsonParser"],
     "COERCE_DECIMAL_TO_STRING": True,
     "DATETIME_FORMAT": "iso-8601",
+    "DEFAULT_THROTTLE_CLASSES": ["payouts.api.throttling.PerKeyAndMinute"],
     "DEFAULT_SCHEMA_CLASS": "config.lib.openapi.DescribedView",
 }
 SPECTACULAR_SETTINGS: dict[str, Any] = {

@@ -43,6 +43,7 @@ _CODES = {
     exceptions.ParseError: "invalid_json",
     exceptions.UnsupportedMediaType: "unsupported_media_type",
     exceptions.ValidationError: "invalid_fields",
+    exceptions.Throttled: "too_many_requests",
 }
 
 
@@ -167,6 +168,8 @@ def _framework(error: exceptions.APIException) -> HttpResponseBase:
     challenge = getattr(error, "auth_header", None)
     if challenge:
         headers["WWW-Authenticate"] = challenge
+    if isinstance(error, exceptions.Throttled) and error.wait is not None:
+        headers["Retry-After"] = str(error.wait)
     if isinstance(error, exceptions.ValidationError):
         errors = list(_field_errors(error.detail))
         return problem(400, code, "The request was not carried out.", errors=errors, headers=headers)

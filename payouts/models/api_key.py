@@ -30,6 +30,7 @@ class ApiKey(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True, help_text="To the minute.")
+    uses_in_minute = models.PositiveIntegerField(default=0, help_text="Requests in that minute, for the limit.")
 
     class Meta:
         ordering = ("-created_at", "-id")

@@ -110,3 +110,23 @@ def test_the_command_prints_the_key_and_nothing_else() -> None:
 def test_the_command_refuses_an_expiry_in_the_past() -> None:
     with pytest.raises(CommandError, match="expired already"):
         call_command("create_api_key", "--name", "x", "--scope", "read", "--days", "0", stdout=StringIO())
+
+
+def test_a_key_that_asks_too_often_waits_for_the_next_minute(settings: Any) -> None:
+    settings.API_REQUESTS_PER_MINUTE = 2
+    _, busy = create_api_key(name="busy", scopes=["read"], actor=ACTOR)
+    _, calm = create_api_key(name="calm", scopes=["read"], actor=ACTOR)
+
+    def status(secret: str) -> Any:
+        return Browser().get("/api/v1/clients/", headers={"authorization": f"Bearer {secret}"})
+
+    with time_machine.travel("2030-01-01T12:00:50Z", tick=False):
+        answers = [status(busy) for _ in range(3)]
+        other = status(calm)
+    with time_machine.travel("2030-01-01T12:01:00Z", tick=False):
+        later = status(busy)
+
+    assert [answer.status_code for answer in (*answers, other, later)] == [200, 200, 429, 200, 200]
+    refused = answers[2]
+    assert (refused["Content-Type"], refused.json()["code"]) == ("application/problem+json", "too_many_requests")
+    assert refused["Retry-After"] == "10"
