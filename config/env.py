@@ -45,7 +45,16 @@ class _RuleError(Exception):
 
 
 def layered(environment: Mapping[str, str], root: Path) -> dict[str, str]:
-    """The variables in force: `environment` over `.env` (or its ENV_FILE) over the running stack's `stack.env`.
+    """The variables in force: what people gave, over the running stack's `stack.env`; raises as `given`."""
+    merged = given(environment, root)
+    if merged.get("MODE", "sandbox").strip() != "sandbox":
+        return merged
+    stack = paths.read_env_file(paths.state_dir(merged).joinpath("stack.env"))
+    return {**stack, **merged}
+
+
+def given(environment: Mapping[str, str], root: Path) -> dict[str, str]:
+    """What people gave: `environment` over `.env` (or its ENV_FILE).
 
     Raises SettingsError if that file holds what only the signer may know.
     """
@@ -57,11 +66,7 @@ def layered(environment: Mapping[str, str], root: Path) -> dict[str, str]:
             f"{file} holds {', '.join(misplaced)}: every process reads this file, and the wallet's key is for "
             "the signer alone. Move it to the environment of the worker of the queue `signer`."
         )
-    merged = {**dotenv, **environment}
-    if merged.get("MODE", "sandbox").strip() != "sandbox":
-        return merged
-    stack = paths.read_env_file(paths.state_dir(merged).joinpath("stack.env"))
-    return {**stack, **merged}
+    return {**dotenv, **environment}
 
 
 @dataclass

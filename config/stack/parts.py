@@ -28,7 +28,7 @@ WEB_THREADS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What one stack is made of. `outer` is the environment `runstack` was called in."""
+    """What one stack is made of. `outer` is what people gave: the environment `runstack` was called in, over `.env`."""
 
     state: State
     ports: Ports
@@ -38,7 +38,7 @@ class Plan:
 
     def is_served(self, name: str) -> bool:
         """Does somebody else run what the variable `name` is the address of?"""
-        return bool(self.outer.get(name, "").strip())
+        return any(self.outer.get(spelt, "").strip() for spelt in (name, f"{name}_FILE"))
 
     def environment(self) -> dict[str, str]:
         return part_environment(self.state, self.outer)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from config.stack.paths import State, read_env_file, write_env_file
 from config.stack.ports import HOST
 
 OPERATOR_NAME = "admin"
+
+# Where somebody else runs what the stack would else start.
+SERVED = ("DATABASE_URL", "DATABASE_URL_FILE", "CELERY_BROKER_URL", "CELERY_BROKER_URL_FILE")
 
 # Fast enough to watch. Whoever sets one of these in the environment keeps their own value.
 PACE: Mapping[str, str] = {
@@ -69,7 +73,7 @@ def _stack_values(
     state: State, ports: Ports, outer: Mapping[str, str], prepared: Mapping[str, object]
 ) -> dict[str, str]:
     own = generated_secrets(state)
-    served = {name: outer[name] for name in ("DATABASE_URL", "CELERY_BROKER_URL") if outer.get(name, "").strip()}
+    served = {name: outer[name] for name in SERVED if outer.get(name, "").strip()}
     return {
         "WEB_URL": f"http://{HOST}:{ports.web}",
         "CHANGENOW_API_URL": f"http://{HOST}:{ports.exchange}",
@@ -90,6 +94,8 @@ def part_environment(state: State, outer: Mapping[str, str]) -> dict[str, str]:
         **read_env_file(state.stack_env),
         "STATE": str(state.root),
         "MODE": "sandbox",
+        # It is in `outer`, below what the stack decides.
+        "ENV_FILE": os.devnull,
         "DJANGO_SETTINGS_MODULE": "config.settings",
         "PYTHONUNBUFFERED": "1",
         # Celery warns about root; in a container there is nobody else, and JSON messages carry no code.

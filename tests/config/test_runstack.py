@@ -95,6 +95,26 @@ def test_it_tells_its_parts_and_stops_cleanly_at_ctrl_c(servers: RunningStack) -
     assert "database system is shut down" in (servers.state.log / "postgres.log").read_text()
 
 
+def test_a_server_that_only_dotenv_names_is_not_started_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "dotenv").write_text("DATABASE_URL=postgres://u@127.0.0.1:1/x\n")
+
+    done = manage("runstack", "--only", "postgres", "--state", os.fspath(tmp_path / "state"), "--port", "0",
+                  ENV_FILE=os.fspath(tmp_path / "dotenv"))  # fmt: skip
+
+    assert done.returncode == 1
+    assert "unknown part: postgres. The parts are: redis, chain" in done.stderr
+
+
+def test_a_temporary_stack_leaves_the_servers_of_others_alone(tmp_path: Path) -> None:
+    (tmp_path / "dotenv").write_text("DATABASE_URL=postgres://u@127.0.0.1:1/x\n")
+
+    done = manage("runstack", "--temporary", "--port", "0", "--only", "postgres,redis", "--run", "check --database default",
+                  ENV_FILE=os.fspath(tmp_path / "dotenv"), CELERY_BROKER_URL="redis://127.0.0.1:1/0")  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert "System check identified no issues" in done.stdout
+
+
 def test_a_second_stack_on_the_same_folder_is_refused(servers: RunningStack) -> None:
     second = manage("runstack", "--port", "0", "--state", os.fspath(servers.state.root))
 

@@ -14,16 +14,17 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from config.env import given
 from config.stack.child import die_with_parent
 from config.stack.console import Console
 from config.stack.part import RestartPolicy
 from config.stack.parts import Plan, all_parts, chosen, python
-from config.stack.paths import State
+from config.stack.paths import PROJECT_ROOT, State
 from config.stack.ports import HOST, free_port, is_free
 from config.stack.running import Running
 from config.stack.status import AlreadyRunningError, StateLock, read_status
 from config.stack.supervisor import Supervisor
-from config.stack.values import OPERATOR_NAME, Ports, generated_secrets, part_environment
+from config.stack.values import OPERATOR_NAME, SERVED, Ports, generated_secrets, part_environment
 from hostpay.sandbox.anvil import ChainNotInstalledError, anvil_command, install
 
 BLOCK_TIME_S = "1"
@@ -52,7 +53,11 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--port", type=int, default=8000, help="port of the web server; 0 takes a free one")
         parser.add_argument("--state", type=Path, help="folder of all data (default: STATE, or var/)")
-        parser.add_argument("--temporary", action="store_true", help="use a new folder and delete it at the end")
+        parser.add_argument(
+            "--temporary",
+            action="store_true",
+            help="use a new folder and servers of its own (also where DATABASE_URL names one), and delete all at the end",
+        )
         parser.add_argument("--only", help="comma-separated names of the parts to run")
         parser.add_argument("--status", action="store_true", help="print the parts of a running stack as JSON")
         parser.add_argument(
@@ -87,7 +92,7 @@ class Command(BaseCommand):
         plan = Plan(
             state=state,
             ports=Ports(web=self._web_port(options["port"]), chain=free_port(), exchange=free_port()),
-            outer=dict(os.environ),
+            outer=_outer(without_servers=options["temporary"]),
             chain_command=lambda: anvil_command(
                 port=plan.ports.chain, state_file=state.chain / "state.json", block_time_s=BLOCK_TIME_S
             ),
@@ -125,6 +130,12 @@ class Command(BaseCommand):
                 f"Port {wanted} is in use. Choose another: --port N, or PORT=N with make; 0 takes a free one."
             )
         return wanted
+
+
+def _outer(*, without_servers: bool) -> dict[str, str]:
+    """What people gave; `without_servers`: a stack that leaves nothing behind must not work on somebody's database."""
+    outer = given(os.environ, PROJECT_ROOT)
+    return {name: value for name, value in outer.items() if not (without_servers and name in SERVED)}
 
 
 async def _run_command(plan: Plan, command: str) -> int:
