@@ -128,6 +128,7 @@ def _ours(size: int) -> tuple[float, float]:
     with ExchangeRange() as exchange:
         exchange.maximum = "100000000"
         settings.CHANGENOW_API_URL = exchange.url
+        settings.MAX_SEND_ETH = Decimal(100_000_000)
         gateways.exchange.cache_clear()
         return _seconds(check), _seconds(share)
 
