@@ -1,0 +1,32 @@
+"""What a migration may do to a table that a running system is writing to."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from django_migration_linter import MigrationLinter
+
+from config.stack.paths import PROJECT_ROOT
+
+
+# They add columns without a default in the database. Written before the first release: no installation has ever run
+# the program that comes before them. A new migration gives such a column a `db_default`.
+_BEFORE_THE_FIRST_RELEASE = ("0002_sender", "0006_uses_of_api_keys")
+
+
+@pytest.mark.django_db
+def test_no_migration_breaks_the_program_that_runs_beside_it() -> None:
+    linter = MigrationLinter(
+        os.fspath(PROJECT_ROOT),
+        include_apps=("hostpay", "payouts", "batches"),
+        no_cache=True,
+        ignore_name=_BEFORE_THE_FIRST_RELEASE,
+        # A first migration meets no table that anybody uses.
+        ignore_initial_migrations=True,
+    )
+
+    linter.lint_all_migrations()
+
+    assert linter.nb_total > 0
+    assert not linter.has_errors, "what it found is on the test's standard output"
