@@ -9,7 +9,6 @@ from django_migration_linter import MigrationLinter
 
 from config.stack.paths import PROJECT_ROOT
 
-
 # They add columns without a default in the database. Written before the first release: no installation has ever run
 # the program that comes before them. A new migration gives such a column a `db_default`.
 _BEFORE_THE_FIRST_RELEASE = ("0002_sender", "0006_uses_of_api_keys")
