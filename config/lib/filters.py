@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -113,4 +113,8 @@ def _moment(text: str) -> datetime:
     moment = datetime.fromisoformat(text.replace(" ", "+"))
     if moment.tzinfo is None:
         raise ValueError(text)
-    return moment
+    try:
+        # PostgreSQL knows no offsets beyond sixteen hours.
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(text) from None

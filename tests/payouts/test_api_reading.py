@@ -78,13 +78,21 @@ def test_filters_narrow_a_list(get: Any) -> None:
 @pytest.mark.parametrize(
     ("query", "field"),
     [("stat=held", "stat"), ("status=lost", "status"), ("created_from=yesterday", "created_from"), ("batch=7", "batch"),
-     ("client=%00", "client"), ("created_from=2026-01-01T00:00:00", "created_from")],
+     ("client=%00", "client"), ("created_from=0001-01-01T00:00:00%2B23:00", "created_from"), ("created_from=2026-01-01T00:00:00", "created_from")],
 )  # fmt: skip
 def test_it_refuses_a_filter_it_does_not_understand(get: Any, query: str, field: str) -> None:
     answer = get(f"/api/v1/accumulations/?{query}")
 
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_fields")
     assert [error["field"] for error in answer.json()["errors"]] == [field]
+
+
+def test_it_knows_a_time_by_any_offset(get: Any) -> None:
+    row = factories.accumulation()
+
+    shown = get("/api/v1/accumulations/?created_from=2020-01-01T00:00:00%2B23:59").json()
+
+    assert [each["id"] for each in shown["results"]] == [row.pk]
 
 
 @pytest.mark.parametrize("cursor", ["x", "cD1hYmM=", "%00", "bz0tMQ=="])
