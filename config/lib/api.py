@@ -168,8 +168,10 @@ def _framework(error: exceptions.APIException) -> HttpResponseBase:
     challenge = getattr(error, "auth_header", None)
     if challenge:
         headers["WWW-Authenticate"] = challenge
-    if isinstance(error, exceptions.Throttled) and error.wait is not None:
-        headers["Retry-After"] = str(error.wait)
+    # Throttled says when it will be over.
+    wait_s = getattr(error, "wait", None)
+    if wait_s is not None:
+        headers["Retry-After"] = str(wait_s)
     if isinstance(error, exceptions.ValidationError):
         errors = list(_field_errors(error.detail))
         return problem(400, code, "The request was not carried out.", errors=errors, headers=headers)
