@@ -189,7 +189,7 @@ def _insert(drafts: Mapping[str, Draft]) -> dict[str, int]:
 
 
 def _row(draft: Draft) -> dict[str, Any]:
-    row = draft._asdict()
+    row: dict[str, Any] = dict(zip(Draft._fields, draft, strict=True))
     for name in _NUMBERS:
         # As text: the database reads a number's digits, and no JSON number is made on the way.
         row[name] = None if row[name] is None else f"{row[name]:f}" if name in _USD else str(row[name])

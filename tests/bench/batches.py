@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     tell(
         f"{'members':>9} {'runs':>4}  {'plain':>9} {'check':>9} {'ratio':>5}  {'plain':>9} {'share':>9} {'ratio':>5}\n"
     )
-    with _database():
+    with database():
         # Django reads its settings when it is first used, and those name the server just started.
         from tests.bench import batch_rows  # noqa: PLC0415
 
@@ -65,7 +65,7 @@ def _line(size: int, rounds: list[Round]) -> str:
 
 
 @contextmanager
-def _database() -> Iterator[None]:
+def database() -> Iterator[None]:
     """A durable server of our own, and Django told of it."""
     with tempfile.TemporaryDirectory(prefix="sl-bench-") as folder:
         state = State(Path(folder))
