@@ -42,17 +42,20 @@ class SignerTask(models.TextChoices):
     CANCEL = "cancel", "sign a transfer of nothing to ourselves on its nonce"
 
 
-# No money moved or all of it came back: the purpose may be requested anew.
+# No money moved or all of it came back: the purpose may be requested anew, once its requester was told.
 CLOSED_UNPAID = (PaymentStatus.FAILED, PaymentStatus.REFUNDED, PaymentStatus.CANCELLED)
 TERMINAL = (PaymentStatus.SETTLED, *CLOSED_UNPAID)
 # Signed bytes exist and the chain has not finally decided about them: the wallet's nonce line is busy.
 ON_THE_WIRE = (PaymentStatus.SIGNED, PaymentStatus.BROADCAST, PaymentStatus.MINED)
 
+# Until its requester was told the end, books elsewhere count on this one: another beside it would be paid twice.
+_STANDS = ~Q(status__in=CLOSED_UNPAID) | Q(delivered_at__isnull=True)
+
 
 class HostPaymentQuerySet(models.QuerySet["HostPayment"]):
     def live(self) -> HostPaymentQuerySet:
-        """Those that stand for their (context, reference): everything but the closed unpaid."""
-        return self.exclude(status__in=CLOSED_UNPAID)
+        """Those that stand for their (context, reference): everything but the closed unpaid whose requester was told."""
+        return self.filter(_STANDS)
 
     def due(self, now: datetime) -> HostPaymentQuerySet:
         """Those that something should be done for, longest due first.
@@ -148,7 +151,7 @@ class HostPayment(Lifecycle):
         constraints = (
             models.UniqueConstraint(
                 fields=("context", "reference"),
-                condition=~Q(status__in=CLOSED_UNPAID),
+                condition=_STANDS,
                 name="host_payment_is_live_once_per_purpose",
             ),
             models.UniqueConstraint(

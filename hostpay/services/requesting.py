@@ -54,6 +54,8 @@ def request_payment(
 ) -> HostPayment:
     """Request one payment of `amount_units` wei (plus `unpriced_usd`, valued later); the same request again returns it.
 
+    One that ended unpaid stands for its purpose until its requester was told: until then it is what is returned.
+
     Args:
         payout_address: who gets the proceeds, EIP-55; our own wallet if left out.
         expected_usd: what the requester's books say it is worth; proceeds outside `tolerance_bps` around it go to review.

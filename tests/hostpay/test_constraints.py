@@ -28,12 +28,22 @@ def test_it_refuses_a_second_live_payment_of_the_same_purpose() -> None:
 
 
 @pytest.mark.parametrize("status", ["failed", "refunded", "cancelled"])
-def test_it_takes_a_new_payment_once_the_one_before_is_closed_unpaid(status: str) -> None:
-    rows.payment(reference="batch-7", status=status, refunded_units=1 if status == "refunded" else None)
+def test_it_takes_a_new_payment_once_the_end_of_the_unpaid_one_was_told(status: str) -> None:
+    refunded = 1 if status == "refunded" else None
+    rows.payment(reference="batch-7", status=status, refunded_units=refunded, delivered_at=timezone.now())
 
     rows.payment(reference="batch-7")
 
     assert HostPayment.objects.live().count() == 1
+
+
+@pytest.mark.parametrize("status", ["failed", "refunded", "cancelled"])
+def test_it_refuses_a_second_payment_while_the_end_of_the_unpaid_one_is_untold(status: str) -> None:
+    rows.payment(reference="batch-7", status=status, refunded_units=1 if status == "refunded" else None)
+
+    refused_by("host_payment_is_live_once_per_purpose", reference="batch-7")
+
+    assert HostPayment.objects.live().get().status == status
 
 
 def test_it_refuses_a_second_payment_of_a_purpose_that_is_settled() -> None:
