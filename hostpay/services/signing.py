@@ -33,9 +33,10 @@ from hostpay.services.fees import Fees, market_fees, too_dear
 from hostpay.services.funding import why_not_fund
 from hostpay.services.guarding import why_not_sign, why_stopped
 from hostpay.services.halting import halt_wallet
+from hostpay.services.ordering import is_fundable
 from hostpay.services.pausing import is_paused
 from hostpay.services.sending import send
-from hostpay.services.steps import Proceed, Review, Said, Wait
+from hostpay.services.steps import Poll, Proceed, Review, Said, Wait
 from hostpay.services.variants import sign_variant
 
 # What a transfer to an account takes, always. To a contract it depends on the contract's state when it is mined.
@@ -190,8 +191,14 @@ def _sign_and_store(payment: HostPayment, current: ExchangeOrder, chain: _Chain,
     with transaction.atomic():
         locks.hold_shared(locks.Lock.SIGNING)
         wallet = Wallet.objects.select_for_update().get(pk=payment.wallet_id)
-        payment.locked()
-        still_current = ExchangeOrder.objects.get(pk=current.pk, is_current=True, status=OrderStatus.OPEN)
+        row = payment.locked()
+        if row.review_reason:
+            # Our lease ran out while we asked, and whoever came next found something that a person must see.
+            return Review(reason=row.review_reason)
+        still_current = ExchangeOrder.objects.filter(pk=current.pk, is_current=True, status=OrderStatus.OPEN).first()
+        if still_current is None or not is_fundable(still_current):
+            # Given up, or too old to be paid, while we asked: the next look asks afresh.
+            return Poll(after_s=1)
         not_now = (
             why_not_now(payment=payment, wallet=wallet)
             or why_not_sign(

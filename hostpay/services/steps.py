@@ -72,8 +72,17 @@ def write_down(payment: HostPayment, said: Said, *, lease: datetime, actor: Acto
     columns = _columns(payment, said, timezone.now())
     with transaction.atomic():
         written = HostPayment.objects.filter(pk=payment.pk, next_action_at=lease).update(**columns)
+        if written and columns["next_action_at"] is None:
+            _keep_watched(payment)
         if written and isinstance(said, Review) and said.reason != payment.review_reason:
             payment.note(actor=actor, reason=f"needs review: {said.reason}")
+
+
+def _keep_watched(payment: HostPayment) -> None:
+    """What another signed while we looked is on the wire: a person may be asked, and the watch goes on."""
+    HostPayment.objects.on_the_wire().filter(pk=payment.pk).update(
+        next_action_at=timezone.now() + timedelta(seconds=settings.CHAIN_POLL_EVERY_S)
+    )
 
 
 def _columns(payment: HostPayment, said: Said, now: datetime) -> dict[str, object]:

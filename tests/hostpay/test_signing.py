@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from eth_account import Account
 from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from hexbytes import HexBytes
@@ -19,12 +21,12 @@ from config.lib.errors import RefusedError
 from config.lib.lifecycle import StaleRowError
 from config.lib.money import ETH, from_units, to_units
 from hostpay import services
-from hostpay.models import HostPayment, NonceSlot, Transaction, Wallet
+from hostpay.models import ExchangeOrder, HostPayment, NonceSlot, Transaction, Wallet
 from hostpay.providers.ethereum import FeeQuote, UnsignableError, UnsignedTransfer
 from hostpay.providers.signer import KeystoreSigner
 from hostpay.services import signing
 from hostpay.services.fees import Fees, market_fees, raised_fees, too_dear
-from hostpay.services.steps import Said
+from hostpay.services.steps import Review, Said, write_down
 from tests.hostpay.chain import (
     ACTOR,
     ALICE,
@@ -42,7 +44,7 @@ from tests.hostpay.chain import (
 )
 from tests.lib.concurrency import crew
 from tests.lib.faulty_node import FaultyNode
-from tests.lib.world import World
+from tests.lib.world import World, make_due
 
 on_database = pytest.mark.django_db(transaction=True)
 
@@ -399,3 +401,60 @@ def transfer(*, value_wei: Any) -> UnsignedTransfer:
         max_fee_per_gas_wei=2,
         max_priority_fee_per_gas_wei=1,
     )
+
+
+@on_database
+def test_a_signer_that_outlasts_its_lease_signs_nothing_that_another_put_into_review(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payment = ordered(world)
+    asked = signing._ask_chain
+
+    def meanwhile(*args: Any) -> Any:
+        HostPayment.objects.update(review_reason="has changed", review_since=timezone.now(), next_action_at=None)
+        return asked(*args)
+
+    monkeypatch.setattr(signing, "_ask_chain", meanwhile)
+
+    make_due()
+    services.sign(payment_id=payment.pk, actor=ACTOR)
+
+    row = HostPayment.objects.get()
+    assert (row.status, row.review_reason, row.next_action_at) == ("ordered", "has changed", None)
+    assert not Transaction.objects.exists()
+
+
+@on_database
+def test_an_order_that_grew_old_while_the_node_was_asked_is_not_paid(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payment = ordered(world)
+    asked = signing._ask_chain
+
+    def meanwhile(*args: Any) -> Any:
+        ExchangeOrder.objects.update(created_at=timezone.now() - timedelta(minutes=11))
+        return asked(*args)
+
+    monkeypatch.setattr(signing, "_ask_chain", meanwhile)
+
+    make_due()
+    services.sign(payment_id=payment.pk, actor=ACTOR)
+
+    assert HostPayment.objects.get().status == "ordered"
+    assert not Transaction.objects.exists()
+
+
+@on_database
+def test_what_was_signed_while_another_put_it_into_review_is_watched_on(world: World) -> None:
+    payment = ordered(world)
+    seen_before = HostPayment.objects.get()
+    services.sign(payment_id=payment.pk, actor=ACTOR)
+    lease = timezone.now() + timedelta(minutes=1)
+    HostPayment.objects.update(next_action_at=lease)
+
+    write_down(seen_before, Review(reason="has changed"), lease=lease, actor=ACTOR)
+
+    row = HostPayment.objects.get()
+    assert (row.status, row.review_reason) == ("signed", "has changed")
+    assert row.next_action_at is not None
+    assert row.next_action_at < lease
