@@ -92,7 +92,7 @@ def is_as_ordered(payment: HostPayment, current: ExchangeOrder, units: int) -> b
 
 
 def credit(payment: HostPayment, current: ExchangeOrder, logs: Iterable[TransferLog]) -> int:
-    """Store each transfer once and return the order's whole proceeds in units.
+    """Store each transfer once and return the order's whole proceeds in units; the caller holds the payment's row.
 
     Raises:
         PermanentError: one was credited to another order before.

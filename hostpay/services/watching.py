@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
 from config.lib.audit import Actor
@@ -184,11 +185,14 @@ _STEPS: dict[ExchangeStatus, Callable[[HostPayment, ExchangeOrder, Actor], Said]
 
 
 def _pass_on(payment: HostPayment, current: ExchangeOrder, found: Found, actor: Actor, *, because: str) -> Said:
-    received = credit(payment, current, found.logs)
-    doubt = doubt_about(payment, current, received)
-    if doubt:
-        return Review(reason=doubt, after_s=settings.EXCHANGE_POLL_EVERY_S)
-    settle(payment=payment, actor=actor, reason=f"{format_units(received, USDT)} received: {because}")
+    with transaction.atomic():
+        # An operator may have settled it while we asked outside: nothing is credited after that.
+        payment.locked()
+        received = credit(payment, current, found.logs)
+        doubt = doubt_about(payment, current, received)
+        if doubt:
+            return Review(reason=doubt, after_s=settings.EXCHANGE_POLL_EVERY_S)
+        settle(payment=payment, actor=actor, reason=f"{format_units(received, USDT)} received: {because}")
     return Proceed()
 
 

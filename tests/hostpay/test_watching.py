@@ -10,9 +10,12 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from config.lib.errors import RefusedError
+from config.lib.lifecycle import StaleRowError
 from hostpay.models import HostPayment, OrderStatus, Receipt, Transaction
+from hostpay.providers.ethereum import TransferLog
 from hostpay.sandbox.rpc import token_call
-from hostpay.services import accept_receipt, escalate, explain_payment, wait_for_rest
+from hostpay.services import accept_receipt, escalate, explain_payment, wait_for_rest, watching
+from hostpay.services.receiving import Found
 from tests.lib.swaps import OPERATOR, Swaps, fresh, long_ago, order_of
 from tests.lib.world import World
 
@@ -154,6 +157,28 @@ def test_f37_a_partial_fill_waits_for_a_person_who_distributes_what_arrived(swap
     assert (settled.status, settled.received_units, settled.review_reason) == ("settled", 23_800_000, "")
     (event,) = settled.status_changes.filter(from_status="final", to_status="settled")
     assert (event.actor, event.reason) == ("admin:olga", "accepted what arrived: the client agrees")
+
+
+def test_nothing_is_credited_to_a_payment_that_a_person_settled_while_the_chain_was_asked(swaps: Swaps) -> None:
+    payment = swaps.world.drive_to_review(swaps.deposited(outcome={"partial_fill": 8000}))
+    (credited,) = Receipt.objects.all()
+    rest = TransferLog(
+        tx_hash="0x" + "ab" * 32,
+        log_index=1,
+        contract=swaps.world.usdt_contract_address,
+        from_address=credited.from_address,
+        to_address=payment.payout_address,
+        units=5_000_000,
+        block_number=1,
+        block_hash="0x" + "cd" * 32,
+    )
+
+    accept_receipt(payment=fresh(payment), actor=OPERATOR, reason="the client agrees")
+    with pytest.raises(StaleRowError):
+        watching._pass_on(payment, order_of(payment), Found(logs=(rest,)), OPERATOR, because="the rest came")
+
+    assert Receipt.objects.get() == credited
+    assert fresh(payment).received_units == 23_800_000
 
 
 def test_f37_a_person_may_wait_for_the_rest_until_a_time(swaps: Swaps) -> None:
