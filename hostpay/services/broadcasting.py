@@ -13,6 +13,7 @@ from config.lib.audit import Actor
 from hostpay import gateways
 from hostpay.models import HostPayment, PaymentStatus, Transaction, TransactionKind
 from hostpay.providers.ethereum import BroadcastOutcome
+from hostpay.services.ordering import FUNDABLE_FOR, VALIDITY_MARGIN
 from hostpay.services.replacing import ask_if_stuck
 from hostpay.services.sending import IT_IS_OUT, NOT_YET, send, somebody_elses
 from hostpay.services.steps import Poll, Proceed, Review, Said, Wait
@@ -65,9 +66,11 @@ def _on_its_way(variants: Sequence[Transaction]) -> Transaction | None:
 
 def _is_too_late(payment: HostPayment) -> bool:
     current = payment.orders.filter(is_current=True).first()
-    if current is None or current.valid_until is None:
+    if current is None:
         return False
-    return timezone.now() + _TIME_TO_BE_MINED > current.valid_until
+    # Of an order at a floating rate the provider does not say how long it lives: it is no longer signed for either.
+    valid_until = current.valid_until or current.created_at + FUNDABLE_FOR + VALIDITY_MARGIN
+    return timezone.now() + _TIME_TO_BE_MINED > valid_until
 
 
 def _nonce_is_used(payment: HostPayment, variants: Sequence[Transaction], actor: Actor) -> Said:
@@ -77,10 +80,14 @@ def _nonce_is_used(payment: HostPayment, variants: Sequence[Transaction], actor:
         _is_out(payment, mined[0], actor, "mined already when it was sent again")
         return Proceed()
     foreign = somebody_elses(payment, variants, actor)
-    return foreign or Wait(
-        reason=f"the node says that nonce {variants[0].slot.nonce} is used, and shows by no block that it is",
-        after_s=settings.CHAIN_POLL_EVERY_S,
-    )
+    if foreign is None:
+        return Wait(
+            reason=f"the node says that nonce {variants[0].slot.nonce} is used, and shows by no block that it is",
+            after_s=settings.CHAIN_POLL_EVERY_S,
+        )
+    # The chain is followed from there: when it is final, the payment fails, and the wallet is free again.
+    _is_out(payment, variants[0], actor, foreign.reason)
+    return foreign
 
 
 def _is_out(payment: HostPayment, variant: Transaction, actor: Actor, reason: str) -> None:

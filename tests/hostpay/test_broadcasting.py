@@ -165,13 +165,29 @@ def test_f48_a_nonce_that_somebody_else_used_is_never_paid_over(world: World) ->
 
     payment = step(payment)
 
-    assert payment.status == "signed"
+    assert payment.status == "broadcast"
     assert "the key was used elsewhere" in payment.review_reason
     assert Wallet.objects.get().halted_reason.startswith(payment.review_reason)
     assert world.sent_transactions() == sent_before
-    assert [v.status for v in Transaction.objects.all()] == ["signed"]
+    assert [v.status for v in Transaction.objects.all()] == ["broadcast"]
     with pytest.raises(RefusedError, match="may still be mined"):
         services.retry_payment(payment=payment, actor=ALICE, reason="again")
+
+
+def test_f48_a_nonce_that_somebody_else_used_before_the_first_sending_does_not_block_the_wallet_for_ever(
+    world: World,
+) -> None:
+    payment = signed(world)
+    use_key_elsewhere(world)
+    world.anvil.mine(20)
+
+    payment = look(payment)
+    payment = look(payment)
+
+    assert payment.status == "failed"
+    assert "finally so; the value did not leave by us" in payment.review_reason
+    assert [v.status for v in variants(payment)] == ["dropped"]
+    assert not HostPayment.objects.on_the_wire().exists()
 
 
 def test_f33_bytes_that_never_left_are_not_sent_when_the_deposit_is_due(world: World) -> None:
@@ -185,6 +201,30 @@ def test_f33_bytes_that_never_left_are_not_sent_when_the_deposit_is_due(world: W
     assert "the time for the deposit ran out" in payment.review_reason
     assert world.sent_transactions() == sent_before
     assert [v.broadcasts for v in variants(payment)] == [0]
+
+
+def test_f33_bytes_for_a_floating_rate_that_never_left_are_not_sent_days_later(world: World) -> None:
+    payment = signed(world)
+    assert ExchangeOrder.objects.get().valid_until is None
+    ExchangeOrder.objects.update(created_at=timezone.now() - timedelta(days=2))
+    sent_before = world.sent_transactions()
+
+    payment = step(payment)
+
+    assert payment.status == "signed"
+    assert "the time for the deposit ran out" in payment.review_reason
+    assert world.sent_transactions() == sent_before
+    assert [v.broadcasts for v in variants(payment)] == [0]
+
+
+def test_f33_bytes_signed_at_the_last_moment_of_a_floating_rate_are_sent(world: World) -> None:
+    payment = signed(world)
+    ExchangeOrder.objects.update(created_at=timezone.now() - timedelta(minutes=10))
+
+    payment = look(payment)
+
+    assert payment.review_reason == ""
+    assert [v.broadcasts for v in variants(payment)] == [1]
 
 
 def test_f49_bytes_that_no_node_takes_are_signed_again_with_higher_fees(world: World) -> None:
