@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from celery import current_app
 from django.conf import settings as django_settings
@@ -20,6 +21,10 @@ from tests.lib.browsers import CHROMIUM
 from tests.lib.exchange import SandboxExchange
 from tests.lib.servers import SharedServers
 from tests.lib.world import World
+
+# How long an example takes says more about the machine than about the code.
+hypothesis.settings.register_profile("sluice", deadline=None)
+hypothesis.settings.load_profile("sluice")
 
 SERVERS = pytest.StashKey[SharedServers]()
 

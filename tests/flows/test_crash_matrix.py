@@ -35,7 +35,7 @@ def test_the_places_are_those_where_money_and_books_change(undisturbed: tuple[En
 
     for when in ("before", "after"):
         for needed in (
-            "commit in checking.check_threshold",
+            "commit in checking.",
             "POST /v2/exchange in ordering.",
             "commit in ordering.",
             "commit in signing.",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import Phase, example, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from payouts.providers.nowpayments import canonical_forms, is_signed, signature_of
@@ -125,7 +125,12 @@ def test_a_changed_byte_is_never_accepted(content: dict[str, Any], position: int
 
 
 @pytest.mark.skipif(not _NODE.exists(), reason="no node on this machine")
-@settings(max_examples=4, deadline=None, phases=[Phase.explicit, Phase.generate])
+@settings(
+    max_examples=4,
+    phases=[Phase.explicit, Phase.generate],
+    # One start of node is worth many bodies at once.
+    suppress_health_check=[HealthCheck.data_too_large, HealthCheck.too_slow],
+)
 @given(several=st.lists(bodies, min_size=40, max_size=60))
 @example(several=[{"10": 1, "9": 2, "a": 3, "": 4, "\ue000": 5, "🙂": 6, "payment_extra_ids": list(range(12))}])
 def test_the_sorted_forms_are_javascripts_to_the_byte(several: list[dict[str, Any]]) -> None:
