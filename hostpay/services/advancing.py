@@ -13,11 +13,14 @@ from enum import Enum
 from uuid import UUID
 
 from django.conf import settings
+from django.core.exceptions import MultipleObjectsReturned, ObjectDoesNotExist
+from django.db import DataError, IntegrityError
 from django.utils import timezone
 
 from config.lib.audit import Actor
-from config.lib.errors import OutcomeUnknownError, PermanentError, TransientError
+from config.lib.errors import OutcomeUnknownError, PermanentError, SluiceError, TransientError
 from config.lib.lifecycle import StaleRowError
+from hostpay.gateways import NoKeyError
 from hostpay.models import ON_THE_WIRE, TERMINAL, HostPayment, PaymentStatus, SignerTask
 from hostpay.services import (
     broadcasting,
@@ -36,6 +39,24 @@ logger = logging.getLogger(__name__)
 
 # A life has ten steps; one that takes more at a stretch goes in circles.
 _MOST_STEPS_AT_ONCE = 20
+_LONGEST_ERROR = 500
+
+# What a step may stumble over and does not name. A database that is away (OperationalError) says nothing about the
+# payment, and the lease brings it back.
+_UNFORESEEN = (
+    SluiceError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    StopIteration,
+    TypeError,
+    ValueError,
+    ObjectDoesNotExist,
+    MultipleObjectsReturned,
+    DataError,
+    IntegrityError,
+)
 
 Step = Callable[..., Said]
 
@@ -103,7 +124,15 @@ def _take_step(payment: HostPayment, step: Step, actor: Actor) -> Said | None:
     lease = _take_lease(payment)
     if lease is None:
         return None
-    said = _ask(payment, step, actor)
+    try:
+        said = _ask(payment, step, actor)
+    except NoKeyError:
+        # The wrong process: nothing is found out about the payment.
+        raise
+    except _UNFORESEEN as error:
+        logger.exception("payment step failed", extra={"host_payment": str(payment.pk), "status": payment.status})
+        _write_down_unforeseen(payment, error, lease=lease, actor=actor)
+        raise
     write_down(payment, said, lease=lease, actor=actor)
     logger.info(
         "payment step",
@@ -129,9 +158,23 @@ def _ask(payment: HostPayment, step: Step, actor: Actor) -> Said:
     except TransientError as error:
         return Failed(error=str(error), unknown=False)
     except PermanentError as error:
-        # Where money may be out already, a person decides and the watch goes on.
-        may_be_out = payment.status in {*ON_THE_WIRE, PaymentStatus.FINAL}
-        return Review(reason=str(error), after_s=settings.EXCHANGE_POLL_EVERY_S if may_be_out else None)
+        return _for_a_person(payment, str(error))
     except StaleRowError:
         # Somebody moved it while we asked outside; look at it afresh.
         return Poll(after_s=1)
+
+
+def _for_a_person(payment: HostPayment, reason: str) -> Review:
+    """Where money may be out already, a person decides and the watch goes on."""
+    may_be_out = payment.status in {*ON_THE_WIRE, PaymentStatus.FINAL}
+    return Review(reason=reason, after_s=settings.EXCHANGE_POLL_EVERY_S if may_be_out else None)
+
+
+def _write_down_unforeseen(payment: HostPayment, error: BaseException, *, lease: datetime, actor: Actor) -> None:
+    """A defect of ours, or an answer that nobody thought of: somebody must see it, and it is not tried silently."""
+    words = f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]
+    said = _for_a_person(payment, f"an error that was not foreseen: {words}")
+    write_down(payment, said, lease=lease, actor=actor)
+    HostPayment.objects.filter(pk=payment.pk, review_reason=said.reason).update(
+        attempts=payment.attempts + 1, last_error=words
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import InvalidOperation
 from typing import Any
 
 import pytest
@@ -10,14 +11,14 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from config.lib.errors import RefusedError
-from config.lib.lifecycle import StaleRowError
+from config.lib.lifecycle import IllegalMoveError, StaleRowError
 from hostpay.models import HostPayment, OrderStatus, Receipt, Transaction
 from hostpay.providers.ethereum import TransferLog
 from hostpay.sandbox.rpc import token_call
-from hostpay.services import accept_receipt, escalate, explain_payment, wait_for_rest, watching
+from hostpay.services import accept_receipt, advance, escalate, explain_payment, wait_for_rest, watching
 from hostpay.services.receiving import Found
 from tests.lib.swaps import OPERATOR, Swaps, fresh, long_ago, order_of
-from tests.lib.world import World
+from tests.lib.world import World, make_due
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -157,6 +158,19 @@ def test_f37_a_partial_fill_waits_for_a_person_who_distributes_what_arrived(swap
     assert (settled.status, settled.received_units, settled.review_reason) == ("settled", 23_800_000, "")
     (event,) = settled.status_changes.filter(from_status="final", to_status="settled")
     assert (event.actor, event.reason) == ("admin:olga", "accepted what arrived: the client agrees")
+
+
+@pytest.mark.parametrize("figure", ["123456789012345678901234567890", "10000000000"])
+def test_an_absurd_figure_of_the_provider_reaches_a_person_and_the_watch_goes_on(swaps: Swaps, figure: str) -> None:
+    payment = swaps.deposited(outcome={"never_pay": "finished"})
+    swaps.answer_by_id("amountTo", figure)
+    swaps.provider_says(payment, "finished")
+
+    payment = swaps.world.drive_to_review(payment)
+
+    assert payment.status == "final"
+    assert "amountTo is no amount of money" in payment.review_reason
+    assert payment.next_action_at is not None
 
 
 def test_nothing_is_credited_to_a_payment_that_a_person_settled_while_the_chain_was_asked(swaps: Swaps) -> None:
@@ -454,3 +468,41 @@ def expire_decision(payment: HostPayment) -> None:
     event = payment.status_changes.get(data__decision="wait")
     event.data["until"] = (timezone.now() - timedelta(seconds=1)).isoformat()
     event.save(update_fields=("data",))
+
+
+def test_an_error_nobody_foresaw_reaches_a_person_and_fails_loudly(
+    swaps: Swaps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payment = swaps.deposited(outcome={"never_pay": "finished"})
+
+    def stumble(**_asked: object) -> None:
+        raise InvalidOperation("no such figure")
+
+    monkeypatch.setattr(watching, "watch_exchange", stumble)
+    make_due()
+    with pytest.raises(InvalidOperation):
+        advance(payment_id=payment.pk, actor=OPERATOR)
+
+    row = fresh(payment)
+    assert row.status == "final"
+    assert row.review_reason == "an error that was not foreseen: InvalidOperation: no such figure"
+    assert (row.attempts, row.last_error) == (1, "InvalidOperation: no such figure")
+    assert row.next_action_at is not None
+
+
+def test_an_error_nobody_foresaw_before_anything_was_signed_is_not_tried_again(
+    swaps: Swaps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payment = swaps.request()
+
+    def stumble(*_asked: object) -> None:
+        raise IllegalMoveError("it cannot go there")
+
+    monkeypatch.setattr("hostpay.services.ordering._place", stumble)
+    make_due()
+    with pytest.raises(IllegalMoveError):
+        advance(payment_id=payment.pk, actor=OPERATOR)
+
+    row = fresh(payment)
+    assert (row.status, row.next_action_at) == ("requested", None)
+    assert "IllegalMoveError" in row.review_reason

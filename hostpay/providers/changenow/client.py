@@ -179,7 +179,7 @@ class ChangeNow:
         content = self._read(path, params, asked=asked)
         fields = Fields(content, asked=asked)
         _check_pair(content, params, asked)
-        minimum, maximum = fields.amount_or_none("minAmount"), fields.amount_or_none("maxAmount")
+        minimum, maximum = fields.limit_or_none("minAmount"), fields.limit_or_none("maxAmount")
         if minimum is None or (maximum is not None and maximum < minimum):
             raise BadAnswerError(f"{asked}: from {minimum} to {maximum} is no range")
         return AmountRange(minimum=minimum, maximum=maximum)
@@ -240,7 +240,7 @@ def _told_range(body: Mapping[str, Any]) -> tuple[Decimal | None, Decimal | None
         return None, None
     try:
         fields = Fields(told, asked="range of a refusal")
-        return fields.amount_or_none("minAmount"), fields.amount_or_none("maxAmount")
+        return fields.limit_or_none("minAmount"), fields.limit_or_none("maxAmount")
     except BadAnswerError:
         return None, None
 

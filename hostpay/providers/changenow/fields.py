@@ -16,7 +16,10 @@ from config.lib.errors import TransientError
 from config.lib.money import Asset, InexactJsonError, MoneyError, UnknownAssetError, asset_of, loads_exact, parse_money
 from hostpay.providers.changenow.errors import BadAnswerError
 
-_MOST = Decimal(10) ** 30
+# Above all money there is, and with eighteen decimals still within the 28 digits that decimals keep.
+_MOST = Decimal(10) ** 9
+# A limit may be told as a figure that stands for none.
+_MOST_AS_LIMIT = Decimal(10) ** 30
 _FINEST_EXPONENT: Final = -30
 _ORDER_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LONGEST_TEXT: Final = 256
@@ -99,12 +102,19 @@ class Fields:
         return found
 
     def amount_or_none(self, name: str) -> Decimal | None:
-        """An amount of zero or more."""
+        """An amount of zero or more, and of less than any account holds."""
+        return self._amount_below(name, _MOST)
+
+    def limit_or_none(self, name: str) -> Decimal | None:
+        """The least or the most that may be sold: nothing is computed with it."""
+        return self._amount_below(name, _MOST_AS_LIMIT)
+
+    def _amount_below(self, name: str, most: Decimal) -> Decimal | None:
         found = self.content.get(name)
         if found is None or found == "":
             return None
         amount = self._string_amount(name, found) if isinstance(found, str) else _number(found)
-        if amount is None or amount.is_signed() or amount > _MOST:
+        if amount is None or amount.is_signed() or amount > most:
             raise self._bad(name, "is no amount of money")
         if int(amount.as_tuple().exponent) < _FINEST_EXPONENT:
             raise self._bad(name, "is finer than any coin")
