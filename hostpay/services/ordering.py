@@ -13,7 +13,7 @@ from config.lib.audit import Actor
 from config.lib.errors import OutcomeUnknownError, PermanentError, TransientError
 from config.lib.money import ETH, USDT, from_units, to_units
 from hostpay import gateways
-from hostpay.models import ExchangeOrder, HostPayment, OrderStatus, PaymentStatus
+from hostpay.models import ExchangeOrder, HostPayment, OrderStatus, PaymentStatus, Switch
 from hostpay.providers.changenow import (
     AmountRange,
     Estimate,
@@ -26,7 +26,9 @@ from hostpay.providers.changenow import (
 )
 from hostpay.services import health
 from hostpay.services.adopting import adopt, find_unanswered, units_or_none, wrong_payin
-from hostpay.services.steps import Proceed, Review, Said, Wait
+from hostpay.services.guarding import why_stopped
+from hostpay.services.pausing import is_paused
+from hostpay.services.steps import Proceed, Review, Said, Wait, open_review
 
 # A pay-in address is funded only while its order is fresh: the provider does not say how long an unpaid one lives.
 FUNDABLE_FOR = timedelta(minutes=10)
@@ -58,6 +60,10 @@ def order(*, payment: HostPayment, actor: Actor) -> Said:
         _abandon(current, actor, "no answer to it was stored, and no order of the provider's is known to be it")
     elif current is not None:
         return adopt(payment, current, actor)
+    not_yet = _may_not_be_signed()
+    if not_yet is not None:
+        # Made now, the order would only grow old.
+        return not_yet
     _price(payment)
     held_back = _limits_of_provider(payment) or _value_out_of_band(payment)
     if held_back is not None:
@@ -87,8 +93,18 @@ def _adopt_found(payment: HostPayment, found: ExchangeOrder, actor: Actor) -> Sa
     said = adopt(payment, found, actor)
     if isinstance(said, Review):
         # Nobody but us wants it, so a retry makes another one.
-        _abandon(found, actor, said.reason)
+        with transaction.atomic():
+            payment.locked()
+            _abandon(found, actor, said.reason)
+            open_review(payment, said, actor=actor)
     return said
+
+
+def _may_not_be_signed() -> Wait | None:
+    paused = is_paused(Switch.SIGNING)
+    if paused is not None:
+        return Wait(reason=f"signing is paused: {paused.reason}", after_s=settings.SWEEP_EVERY_S)
+    return why_stopped()
 
 
 def _is_fixed() -> bool:
@@ -199,7 +215,7 @@ def _store(
         # Made anew it would be the same, and nothing would ever be paid.
         wrong.append(f"the deposit must be there by {placed.valid_until}, which is too soon")
     if wrong:
-        return _refuse(intent, actor, placed, "; ".join(wrong))
+        return _refuse(payment, intent, actor, placed, "; ".join(wrong))
     try:
         with transaction.atomic():
             payment.locked()
@@ -217,19 +233,23 @@ def _store(
     except IntegrityError as error:
         if "payin_address_is_new" not in str(error) and "provider_order_belongs_to_one_order" not in str(error):
             raise
-        return _refuse(intent, actor, placed, f"pay-in address {placed.payin_address} or id was used before")
+        return _refuse(payment, intent, actor, placed, f"pay-in address {placed.payin_address} or id was used before")
     return Proceed()
 
 
-def _refuse(intent: ExchangeOrder, actor: Actor, placed: PlacedOrder, wrong: str) -> Review:
-    intent.move(
-        OrderStatus.ABANDONED,
-        actor=actor,
-        reason=f"the answer is not what was ordered: {wrong}",
-        is_current=False,
-        placed_answer=placed.raw,
-    )
-    return Review(reason=f"exchange {placed.order_id} is not what was ordered: {wrong}; nothing was signed")
+def _refuse(payment: HostPayment, intent: ExchangeOrder, actor: Actor, placed: PlacedOrder, wrong: str) -> Review:
+    said = Review(reason=f"exchange {placed.order_id} is not what was ordered: {wrong}; nothing was signed")
+    with transaction.atomic():
+        payment.locked()
+        intent.move(
+            OrderStatus.ABANDONED,
+            actor=actor,
+            reason=f"the answer is not what was ordered: {wrong}",
+            is_current=False,
+            placed_answer=placed.raw,
+        )
+        open_review(payment, said, actor=actor)
+    return said
 
 
 def _abandon(current: ExchangeOrder, actor: Actor, reason: str) -> None:

@@ -33,6 +33,7 @@ from hostpay.services.fees import Fees, market_fees, too_dear
 from hostpay.services.funding import why_not_fund
 from hostpay.services.guarding import why_not_sign, why_stopped
 from hostpay.services.halting import halt_wallet
+from hostpay.services.limits import why_over_limit
 from hostpay.services.ordering import is_fundable
 from hostpay.services.pausing import is_paused
 from hostpay.services.sending import send
@@ -63,7 +64,13 @@ def sign(*, payment: HostPayment, actor: Actor) -> Said:
     current = payment.orders.filter(is_current=True, status=OrderStatus.OPEN).first()
     if current is None:
         return Review(reason="it is ordered, and has no open order; nothing was signed")
-    unfit = why_not_fund(payment=payment, current=current, actor=actor)
+    # Ours first, which cost nothing: an order is not made anew for a payment that may not be signed anyway. They are
+    # asked again under the locks.
+    unfit = (
+        why_not_now(payment=payment, wallet=payment.wallet)
+        or why_over_limit(payment=payment, provider=current.provider, value_wei=int(current.send_units))
+        or why_not_fund(payment=payment, current=current, actor=actor)
+    )
     if unfit is not None:
         return unfit
     refuse_other_chain(payment.wallet)

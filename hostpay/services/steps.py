@@ -78,6 +78,14 @@ def write_down(payment: HostPayment, said: Said, *, lease: datetime, actor: Acto
             payment.note(actor=actor, reason=f"needs review: {said.reason}")
 
 
+def open_review(payment: HostPayment, said: Review, *, actor: Actor) -> None:
+    """Ask a person in the transaction of what the question is about; the caller holds the payment's row."""
+    payment.note(actor=actor, reason=f"needs review: {said.reason}")
+    payment.review_reason = said.reason
+    payment.review_since = payment.review_since or timezone.now()
+    payment.save(update_fields=("review_reason", "review_since"))
+
+
 def _keep_watched(payment: HostPayment) -> None:
     """What another signed while we looked is on the wire: a person may be asked, and the watch goes on."""
     HostPayment.objects.on_the_wire().filter(pk=payment.pk).update(

@@ -14,9 +14,10 @@ from pytest_django import Settings
 from config.lib.errors import RefusedError
 from config.lib.money import ETH, USDT
 from hostpay import gateways
-from hostpay.models import ExchangeOrder, HostPayment, OrderStatus, Transaction
+from hostpay.models import BreakerCause, ExchangeOrder, HostPayment, OrderStatus, Transaction
 from hostpay.providers.changenow import OrderRequest
-from hostpay.services import nudge, retry_payment
+from hostpay.services import nudge, open_breaker, ordering, retry_payment
+from hostpay.services.steps import Review
 from tests.lib.swaps import OPERATOR, Swaps, fresh, order_of
 from tests.lib.world import WORKER, World
 
@@ -390,3 +391,45 @@ def test_the_worker_named_in_the_history_is_who_ordered(swaps: Swaps) -> None:
 
     (ordered,) = payment.status_changes.filter(to_status="ordered")
     assert ordered.actor == str(WORKER)
+
+
+def test_no_order_is_made_while_the_breaker_is_open(swaps: Swaps) -> None:
+    payment = swaps.request()
+    open_breaker(cause=BreakerCause.OPERATOR, detail="stop", actor=OPERATOR)
+
+    swaps.step()
+
+    row = fresh(payment)
+    assert (row.status, row.orders.count()) == ("requested", 0)
+    assert "the breaker is open" in row.waiting_reason
+    assert swaps.books() == []
+
+
+def test_no_order_is_made_anew_while_the_breaker_is_open(swaps: Swaps) -> None:
+    payment = swaps.ordered()
+    open_breaker(cause=BreakerCause.OPERATOR, detail="stop", actor=OPERATOR)
+
+    for _ in range(3):
+        ExchangeOrder.objects.update(created_at=timezone.now() - timedelta(minutes=11))
+        swaps.step()
+
+    row = fresh(payment)
+    assert (row.status, row.orders.count()) == ("ordered", 1)
+    assert "the breaker is open" in row.waiting_reason
+    assert len(swaps.books()) == 1
+
+
+def test_a_refused_order_is_never_given_up_without_its_review(swaps: Swaps) -> None:
+    """A worker that has lost its lease, or dies, writes nothing down afterwards."""
+    swaps.world.exchange.fault(
+        "wrong_echo", CREATE, match={"method": "POST"}, field="payoutAddress", value="0x" + "ab" * 20
+    )
+    payment = HostPayment.objects.select_related("wallet").get(pk=swaps.request().pk)
+
+    said = ordering.order(payment=payment, actor=WORKER)
+
+    assert isinstance(said, Review)
+    assert ExchangeOrder.objects.get().status == OrderStatus.ABANDONED
+    row = fresh(payment)
+    assert row.review_reason == said.reason
+    assert "payout address is" in row.review_reason

@@ -252,7 +252,7 @@ def test_f69_books_from_a_backup_sign_nothing_and_a_lifted_halt_pays_nothing_twi
     wallet = Wallet.objects.get()
     assert "the wallet's key was used elsewhere" in wallet.halted_reason
     assert payment.status == "ordered"
-    assert "nothing was signed" in payment.review_reason
+    assert "the wallet is halted" in payment.waiting_reason
     assert other.status == "ordered"
     assert world.sent_transactions() == sent
 
