@@ -41,7 +41,7 @@ def test_the_places_are_those_where_money_and_books_change(undisturbed: tuple[En
             "commit in signing.",
             "eth_sendRawTransaction in",
             "commit in confirming.",
-            "commit in receiving.",
+            "commit in watching.",
             "commit in delivering.",
         ):
             assert any(place.startswith(f"{when} {needed}") for place in places), (when, needed, places)
