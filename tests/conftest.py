@@ -80,8 +80,10 @@ def anvil(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Anvil]:
 
 
 @pytest.fixture
-def broker_down() -> Iterator[None]:
+def broker_down(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A broker at an address where nobody listens."""
+    # Celery believes this variable before its own configuration.
+    monkeypatch.delenv("CELERY_BROKER_URL", raising=False)
     address = current_app.conf.broker_url
     _connect_anew("redis://127.0.0.1:1/0")
     yield

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from batches.models import BatchConversion
 from batches.services import check_threshold, release_batch, retry_batch, set_policy
-from config.lib.audit import Actor
+from config.lib.audit import Actor, admin
 from config.lib.errors import RefusedError, SluiceError
 from config.lib.lifecycle import StaleRowError
 from config.simulation.determinism import Clock
@@ -34,6 +34,8 @@ from payouts.services import (
 _CLIENTS = 3
 _WEI_PER_USD = 10**18 // 2000
 _MOST_REORGANISED = 2
+# Who agrees to what the first one proposes.
+_SECOND_PERSON = admin("second simulator")
 
 
 @dataclass
@@ -159,7 +161,16 @@ class Hands:
         for wallet in Wallet.objects.exclude(halted_at=None):
             with suppress(SluiceError):
                 services.lift_halt(wallet=wallet, actor=self.actor, reason="looked at")
+        self._cancel_what_came_too_late()
         return "lifted"
+
+    def _cancel_what_came_too_late(self) -> None:
+        """Two people take back what was signed and not sent in time; until then it holds up the wallet."""
+        too_late = HostPayment.objects.in_review().filter(review_reason__contains="propose to cancel")
+        for payment in too_late.order_by("created_at", "pk"):
+            with suppress(SluiceError):
+                proposal = services.propose_cancel(payment=payment, actor=self.actor, reason="looked at")
+                services.approve(approval=proposal, actor=_SECOND_PERSON, reason="looked at too")
 
     def calm(self) -> str:
         """One round of everybody doing what they should; "at rest" when nothing is left to do."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,11 +51,11 @@ def test_a_known_seed_holds(seed: str, steps: str) -> None:
 
 @pytest.mark.usefixtures("db")
 def test_new_histories_hold() -> None:
-    """Every run of the suite plays others; a failing one prints its seed, which then belongs into the file."""
-    first = int(time.time()) * 1000
-    played = _simulate(
-        "--seed", str(first), "--steps", "250", "--histories", "1000", "--for", str(_SLICE_S), "--report"
-    )
+    """The same ones in every run, as many as fit: whether a change lands must not hang on luck.
+
+    Others are looked for by hand (`simulate --for`); a failing one prints its seed, which then belongs into the file.
+    """
+    played = _simulate("--seed", "5000", "--steps", "250", "--histories", "4", "--for", str(_SLICE_S), "--report")
 
     assert played.returncode == 0, played.stderr
     assert "crashes" in played.stdout
