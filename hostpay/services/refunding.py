@@ -12,7 +12,17 @@ from django.utils import timezone
 from config.lib.audit import Actor
 from config.lib.money import ETH, format_units
 from hostpay import gateways
-from hostpay.models import ExchangeOrder, HostPayment, OrderStatus, PaymentStatus, Refund
+from hostpay.models import (
+    ExchangeOrder,
+    HostPayment,
+    OrderStatus,
+    PaymentStatus,
+    Receipt,
+    Refund,
+    Transaction,
+    TransactionStatus,
+    Wallet,
+)
 from hostpay.services.confirming import is_final
 from hostpay.services.deciding import is_refund_accepted
 from hostpay.services.steps import Proceed, Review, Said, Wait
@@ -113,20 +123,48 @@ def close_refunded(
 
 
 def _impossible(payment: HostPayment, current: ExchangeOrder, returned: Returned) -> str:
-    """Why the payment must not end with this refund, whoever wants it; empty if it may."""
+    """Why the payment must not end with this refund, whoever wants it; empty if it may.
+
+    Raises:
+        ProviderError: the node did not answer.
+    """
     if Refund.objects.filter(chain_id=payment.wallet.chain_id, tx_hash=returned.tx_hash).exists():
         return f"refund {returned.tx_hash} was credited to another order before"
     if current.receipts.exists():
         return f"{format_units(returned.units, ETH)} came back, and USDT arrived for the same exchange"
+    # The provider only names a hash: any transfer to the wallet could be named, a customer's deposit too.
+    deposit = Transaction.objects.filter(slot__payment=payment, status=TransactionStatus.FINAL).first()
+    if deposit is None or deposit.block_number is None or returned.block_number < deposit.block_number:
+        return f"refund {returned.tx_hash} is older than our deposit"
+    if Wallet.objects.filter(address__iexact=returned.from_address).exists():
+        return f"refund {returned.tx_hash} comes from {returned.from_address}, a wallet of our own"
+    if _is_paid_out(current):
+        return f"refund {returned.tx_hash} is named, and so is {current.payout_hash}, a payout that is final on chain"
     return ""
+
+
+def _is_paid_out(current: ExchangeOrder) -> bool:
+    receipt = gateways.node().receipt(current.payout_hash) if current.payout_hash else None
+    return receipt is not None and receipt.ok and is_final(receipt)
 
 
 def _unlikely(payment: HostPayment, current: ExchangeOrder, returned: Returned) -> str:
     """Why a person should look before the payment ends with this refund; empty if there is no reason."""
-    sent = int(current.send_units)
+    sent, doubts = int(current.send_units), []
     back = f"{format_units(returned.units, ETH)} of {format_units(sent, ETH)} came back in {returned.tx_hash}"
     if returned.units > sent:
-        return f"{back}: more than was sent"
-    if (sent - returned.units) * _BPS > payment.tolerance_bps * sent:
-        return f"{back}: more than {payment.tolerance_bps} bps are missing"
-    return ""
+        doubts.append("more than was sent")
+    elif (sent - returned.units) * _BPS > payment.tolerance_bps * sent:
+        doubts.append(f"more than {payment.tolerance_bps} bps are missing")
+    if not _has_paid_us(returned.from_address, current):
+        doubts.append(f"{returned.from_address} has never paid us for an exchange before")
+    return f"{back}: {'; '.join(doubts)}" if doubts else ""
+
+
+def _has_paid_us(address: str, current: ExchangeOrder) -> bool:
+    """Whether it is the provider's for certain: what we paid into, or what proceeds or an accepted refund came from."""
+    return (
+        address.lower() == (current.payin_address or "").lower()
+        or Receipt.objects.filter(from_address__iexact=address).exists()
+        or Refund.objects.filter(from_address__iexact=address).exists()
+    )

@@ -10,7 +10,7 @@ from django.utils import timezone
 from batches.models import BatchConversion
 from batches.services import check_threshold
 from config.lib.errors import RefusedError
-from hostpay.models import ExchangeOrder, HostPayment, OrderStatus, Receipt, Refund, Transaction
+from hostpay.models import ExchangeOrder, HostPayment, OrderStatus, Receipt, Refund, Transaction, Wallet
 from hostpay.services import accept_refund
 from payouts.models import Accumulation
 from tests import factories
@@ -20,6 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 SENT = 15 * 10**15
 FEE = 5 * 10**14
+STRANGER = "0x" + "12" * 20
 
 
 def test_f38_an_exchange_that_failed_before_our_eth_is_not_paid_and_the_members_are_released(swaps: Swaps) -> None:
@@ -55,6 +56,7 @@ def test_f38_failed_after_our_eth_is_for_a_person_and_releases_nobody(swaps: Swa
 
 
 def test_f38_a_refund_is_believed_when_it_is_final_and_its_loss_is_booked(swaps: Swaps) -> None:
+    paid_before(swaps)
     payment = batch_payment()
     swaps.world.exchange.set(outcome={"refund": "sent"})
     sent_before = swaps.world.sent_transactions()
@@ -72,10 +74,11 @@ def test_f38_a_refund_is_believed_when_it_is_final_and_its_loss_is_booked(swaps:
     assert not Accumulation.objects.filter(batch_conversion__isnull=False).exists()
     assert ended.received_units is None
     assert swaps.world.sent_transactions() == sent_before + 1
-    assert not Receipt.objects.exists()
+    assert not Receipt.objects.filter(order__payment=payment).exists()
 
 
 def test_f38_the_refund_that_a_person_asked_for_is_followed_by_itself(swaps: Swaps) -> None:
+    paid_before(swaps)
     payment = swaps.deposited(outcome={"fail": "after_deposit"})
     payment = swaps.world.drive_to_review(payment)
 
@@ -132,6 +135,7 @@ def test_f38_a_transfer_that_is_not_to_us_is_no_refund(swaps: Swaps) -> None:
 
 
 def test_f38_a_refund_that_comes_short_is_for_a_person_who_may_take_it(swaps: Swaps) -> None:
+    paid_before(swaps)
     swaps.world.exchange.set(refund_fee="0.004")
     payment = swaps.world.drive_to_review(swaps.deposited(outcome={"refund": "sent"}))
     doubt = payment.review_reason
@@ -149,6 +153,7 @@ def test_f38_a_refund_that_comes_short_is_for_a_person_who_may_take_it(swaps: Sw
 
 
 def test_f38_one_refund_transaction_ends_one_payment(swaps: Swaps) -> None:
+    paid_before(swaps)
     swaps.world.drive_to(swaps.deposited(outcome={"refund": "sent"}), "refunded")
     first = Refund.objects.get()
     second = swaps.deposited(outcome={"refund": "never"})
@@ -167,6 +172,7 @@ def test_f38_one_refund_transaction_ends_one_payment(swaps: Swaps) -> None:
 
 
 def test_f38_a_purpose_whose_money_came_back_may_be_requested_anew(swaps: Swaps) -> None:
+    paid_before(swaps)
     first = swaps.world.drive_to(swaps.deposited(outcome={"refund": "sent"}), "refunded")
 
     again = swaps.request(reference=first.reference)
@@ -175,9 +181,88 @@ def test_f38_a_purpose_whose_money_came_back_may_be_requested_anew(swaps: Swaps)
     assert swaps.world.drive_to(again, "settled").received_units == 29_750_000
 
 
+def test_f38_a_strangers_transfer_from_before_our_deposit_ends_no_payment(swaps: Swaps) -> None:
+    payment = swaps.ordered()
+    older = deposit_of(swaps, STRANGER)
+    swaps.world.exchange.outcome(order_of(payment).provider_order_id or "", refund="never")
+    payment = named_as_refund(swaps, swaps.world.drive_to(payment, "final"), older)
+
+    payment = swaps.world.drive_to_review(payment)
+    assert payment.review_reason == f"refund {older} is older than our deposit"
+    accept_refund(payment=payment, actor=OPERATOR, reason="I want it anyway")
+    swaps.step()
+
+    assert fresh(payment).status == "final"
+    assert not Refund.objects.exists()
+
+
+def test_f38_a_strangers_transfer_from_after_our_deposit_ends_a_payment_only_if_a_person_wants_it(swaps: Swaps) -> None:
+    paid_before(swaps)
+    payment = swaps.deposited(outcome={"refund": "never"})
+    later = deposit_of(swaps, STRANGER)
+    payment = named_as_refund(swaps, payment, later)
+
+    payment = swaps.world.drive_to_review(payment)
+
+    assert payment.review_reason == (
+        f"0.015 ETH of 0.015 ETH came back in {later}: {STRANGER} has never paid us for an exchange before"
+    )
+    assert not Refund.objects.exists()
+    accept_refund(payment=payment, actor=OPERATOR, reason="their new wallet, ticket 13")
+    assert swaps.world.drive_to(payment, "refunded").refunded_units == SENT
+    assert Refund.objects.get().tx_hash == later
+
+
+def test_f38_a_transfer_between_our_own_wallets_ends_no_payment(swaps: Swaps) -> None:
+    payment = swaps.deposited(outcome={"refund": "never"})
+    Wallet.objects.create(address=STRANGER, chain_id=payment.wallet.chain_id)
+    ours = deposit_of(swaps, STRANGER)
+    payment = named_as_refund(swaps, payment, ours)
+
+    payment = swaps.world.drive_to_review(payment)
+
+    assert payment.review_reason == f"refund {ours} comes from {STRANGER}, a wallet of our own"
+    assert not Refund.objects.exists()
+
+
+def test_f38_a_refund_named_beside_a_payout_that_is_final_ends_no_payment(swaps: Swaps) -> None:
+    payout = paid_before(swaps)
+    payment = swaps.deposited(outcome={"refund": "sent"})
+    swaps.answer_by_id("payoutHash", payout)
+
+    payment = swaps.world.drive_to_review(payment)
+
+    named = order_of(payment).refund_hash
+    assert payment.review_reason == f"refund {named} is named, and so is {payout}, a payout that is final on chain"
+    assert not Refund.objects.exists()
+
+
+def deposit_of(swaps: Swaps, sender: str) -> str:
+    """A transfer of what our payments send, from `sender` to the host wallet, final on chain; its hash."""
+    anvil = swaps.world.anvil
+    anvil.rpc("anvil_setBalance", sender, hex(10**20))
+    anvil.rpc("anvil_impersonateAccount", sender)
+    sent = anvil.rpc("eth_sendTransaction", {"from": sender, "to": swaps.world.wallet_address, "value": hex(SENT)})
+    anvil.rpc("anvil_stopImpersonatingAccount", sender)
+    anvil.mine(5)
+    return str(sent)
+
+
+def named_as_refund(swaps: Swaps, payment: HostPayment, tx_hash: str) -> HostPayment:
+    """From now on the provider says that it refunded, by that transaction."""
+    swaps.provider_says(payment, "refunded")
+    swaps.answer_by_id("refundHash", tx_hash)
+    return fresh(payment)
+
+
+def paid_before(swaps: Swaps) -> str:
+    """One exchange that went well, so that the provider's wallet is known; the hash of its payout."""
+    return order_of(swaps.world.drive_to(swaps.request(), "settled")).payout_hash
+
+
 def batch_payment() -> HostPayment:
     """Of a batch of two members worth 30 dollars together."""
     factories.policy("20")
     factories.accumulations("20", "10")
     check_threshold(actor=factories.ACTOR)
-    return HostPayment.objects.get()
+    return HostPayment.objects.get(context="batch")
