@@ -6,7 +6,7 @@ from config.invariants import Finding, examine
 from config.lib.audit import beat
 from hostpay.models import BreakerCause
 from hostpay.services import beating
-from hostpay.services.breaking import open_breaker
+from hostpay.services.breaking import open_breaker, was_looked_into
 
 HEARTBEAT = "check_invariants"
 # Apart, so that a node that is away does not look like books that nobody checks.
@@ -42,8 +42,15 @@ def check_chain_invariants() -> None:
 
 def _judge(findings: list[Finding]) -> None:
     broken = [finding for finding in findings if finding.breaches]
-    grave = [finding for finding in broken if finding.invariant.stops_money]
-    if grave:
-        open_breaker(cause=BreakerCause.INVARIANT, detail=str(grave[0]), actor=beat("check the invariants"))
+    # One that a person has looked into stops nothing again: a row that cannot be mended would, every five minutes.
+    unseen = [
+        said
+        for finding in broken
+        if finding.invariant.stops_money
+        for said in finding.sentences()
+        if not was_looked_into(cause=BreakerCause.INVARIANT, line=said)
+    ]
+    if unseen:
+        open_breaker(cause=BreakerCause.INVARIANT, detail="\n".join(unseen), actor=beat("check the invariants"))
     if broken:
         raise InvariantError("; ".join(map(str, broken)))

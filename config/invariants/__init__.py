@@ -39,8 +39,12 @@ class Finding:
     breaches: list[Breach]
 
     def __str__(self) -> str:
+        return next(iter(self.sentences()), f"{self.invariant.id} {self.invariant.promise}")
+
+    def sentences(self) -> list[str]:
+        """One line a breach: the invariant, the row, what is wrong with it."""
         name = f"{self.invariant.id} {self.invariant.promise}"
-        return name if not self.breaches else f"{name}: {self.breaches[0].row}: {self.breaches[0].sentence}"
+        return [f"{name}: {breach.row}: {breach.sentence}" for breach in self.breaches]
 
 
 def examine(*, with_chain: bool = True, with_database: bool = True) -> list[Finding]:

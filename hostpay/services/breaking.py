@@ -61,6 +61,12 @@ def close_breaker(*, breaker: Breaker, actor: Actor, reason: str) -> Breaker:
     return row
 
 
+def was_looked_into(*, cause: BreakerCause, line: str) -> bool:
+    """Whether a person has closed an opening for that cause which names exactly this, as a line of its detail."""
+    closed = Breaker.objects.filter(cause=cause, closed_at__isnull=False, detail__contains=line)
+    return any(line in detail.splitlines() for detail in closed.values_list("detail", flat=True))
+
+
 def open_breakers() -> list[Breaker]:
     """Those that nobody has closed yet, the oldest first; at most one a cause."""
     return list(Breaker.objects.filter(closed_at__isnull=True).order_by("opened_at", "pk"))

@@ -16,10 +16,12 @@ from pytest_django import Settings
 from batches.services import check_threshold
 from config import logs, tasks
 from config.invariants import INVARIANTS, examine
+from config.lib.audit import admin
 from config.lib.errors import TransientError
 from config.schedule import SCHEDULE
 from hostpay import gateways
 from hostpay.models import Breaker, Heartbeat, HostPayment, Transaction, Wallet
+from hostpay.services import close_breaker
 from tests import factories
 from tests.factories import ACTOR
 from tests.lib.settled import Settled, settled_batch
@@ -443,6 +445,37 @@ def test_a_breach_opens_the_breaker_once_and_the_heartbeat_tells(world: World) -
     assert (breaker.cause, breaker.opened_by, breaker.closed_at) == ("invariant", "beat:check the invariants", None)
     assert breaker.detail.startswith(f"I8 only what logs prove is shared out, once: host payment {settled.payment.pk}:")
     assert [bool(beat.failed_at and "InvariantError: I8" in beat.last_error) for beat in beats] == [True, True]
+
+
+def test_a_breach_that_a_person_looked_into_does_not_open_the_breaker_again(world: World) -> None:
+    settled_batch()
+    Wallet.objects.update(chain_id=1)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE hostpay_receipt SET units = units - 1")
+    _beat()
+    close_breaker(breaker=Breaker.objects.get(), actor=admin("alice"), reason="their rounding, ticket 7")
+
+    beat = _beat()
+
+    assert Breaker.objects.get().closed_at is not None
+    assert beat.failed_at is not None
+    assert "InvariantError: I8" in beat.last_error
+
+
+def test_a_breach_whose_figures_changed_since_a_person_looked_opens_the_breaker_again(world: World) -> None:
+    settled_batch()
+    Wallet.objects.update(chain_id=1)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE hostpay_receipt SET units = units - 1")
+        _beat()
+        close_breaker(breaker=Breaker.objects.get(), actor=admin("alice"), reason="their rounding, ticket 7")
+        cursor.execute("UPDATE hostpay_receipt SET units = units - 1")
+
+    _beat()
+
+    again = Breaker.objects.get(closed_at__isnull=True)
+    assert "the logs of its current order prove 57899999" in again.detail
+    assert Breaker.objects.count() == 2
 
 
 def test_a_dead_worker_is_told_and_opens_no_breaker(world: World) -> None:
