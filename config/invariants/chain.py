@@ -10,6 +10,7 @@ from django.db.models import QuerySet, Sum
 from config.invariants.kinds import MOST_BREACHES, Breach, Invariant
 from hostpay import gateways
 from hostpay.models import Receipt, Transaction, TransactionStatus, Wallet
+from hostpay.services.variants import block_is_gone
 
 # Older ones were looked at by earlier runs, while they were new; a chain does not change what is final.
 _NEWEST = 50
@@ -100,7 +101,8 @@ def _unexplained(transactions: QuerySet[Transaction]) -> Iterator[Breach]:
             continue
         where, receipt = f"transaction {row.tx_hash}", node.receipt(row.tx_hash)
         if receipt is None:
-            if row.status in {TransactionStatus.FINAL, TransactionStatus.REVERTED}:
+            # "Not found" alone is what a node says that has pruned its index; another block in its place is a loss.
+            if row.status in {TransactionStatus.FINAL, TransactionStatus.REVERTED} and block_is_gone(row):
                 yield Breach(
                     row=where, sentence=f"it is {row.status} in block {row.block_number}, and not in the chain"
                 )

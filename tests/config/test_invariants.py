@@ -24,6 +24,8 @@ from hostpay.models import Breaker, Heartbeat, HostPayment, Transaction, Wallet
 from hostpay.services import close_breaker
 from tests import factories
 from tests.factories import ACTOR
+from tests.hostpay.chain import through
+from tests.lib.faulty_node import FaultyNode
 from tests.lib.settled import Settled, settled_batch
 from tests.lib.world import World
 
@@ -393,6 +395,17 @@ def test_a_final_transaction_that_the_chain_lost_is_seen(world: World) -> None:
         f"transaction {paid.tx_hash}: it is final in block {paid.block_number}, and not in the chain"
         in (breached["I4 what is final is in the chain"])
     )
+
+
+def test_a_node_that_forgot_a_receipt_raises_no_alarm_about_what_is_final(world: World, settings: Settings) -> None:
+    _pay_once(world)
+    with FaultyNode(world.anvil.rpc_url) as node, through(node.url, settings):
+        node.say("eth_getTransactionReceipt", times=100, result=None)
+
+        breached = _breached(with_chain=True)
+
+    assert node.count("eth_getTransactionReceipt") > 0
+    assert breached == {}
 
 
 def test_credited_usdt_that_the_wallet_does_not_have_is_seen(world: World) -> None:
