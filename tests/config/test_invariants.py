@@ -419,6 +419,18 @@ def test_credited_usdt_that_the_wallet_does_not_have_is_seen(world: World) -> No
     assert "I20 the USDT credited is in the wallet" in _breached(with_chain=True)
 
 
+def test_usdt_that_its_owner_withdrew_is_told_and_opens_no_breaker(world: World) -> None:
+    _pay_once(world)
+    world.drive(lambda: Transaction.objects.get().slot.payment.delivered_at is not None)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE hostpay_receipt SET units = units + 10^15")
+
+    with pytest.raises(tasks.InvariantError, match="I20 the USDT credited is in the wallet"):
+        tasks.check_chain_invariants()
+
+    assert not Breaker.objects.exists()
+
+
 def _beat() -> Heartbeat:
     with suppress(tasks.InvariantError):
         tasks.check_invariants()
