@@ -23,6 +23,7 @@ def check_invariants() -> None:
 
     Raises:
         InvariantError: at least one does not hold.
+        Error: of the database: all that could be asked hold, and one could not be.
     """
     with beating(HEARTBEAT):
         _judge(examine(with_chain=False))
@@ -34,7 +35,7 @@ def check_chain_invariants() -> None:
 
     Raises:
         InvariantError: at least one does not hold.
-        ProviderError: the chain could not be asked, so nothing is known.
+        ProviderError: all that could be asked hold, and the chain did not answer the others.
     """
     with beating(CHAIN_HEARTBEAT):
         _judge(examine(with_database=False))
@@ -52,5 +53,8 @@ def _judge(findings: list[Finding]) -> None:
     ]
     if unseen:
         open_breaker(cause=BreakerCause.INVARIANT, detail="\n".join(unseen), actor=beat("check the invariants"))
+    failed = next((finding.unanswered for finding in findings if finding.unanswered is not None), None)
     if broken:
-        raise InvariantError("; ".join(map(str, broken)))
+        raise InvariantError("; ".join(map(str, broken))) from failed
+    if failed is not None:
+        raise failed

@@ -16,7 +16,10 @@ Asked here: I1 to I8, I10 to I18 and I20, each as far as rows and blocks can tel
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
+
+from django.db import Error
 
 from config.invariants.books import BOOKS
 from config.invariants.chain import BYTES, CHAIN
@@ -25,6 +28,9 @@ from config.invariants.history import HISTORY
 from config.invariants.kinds import Breach, Invariant
 from config.invariants.payments import PAYMENTS
 from config.invariants.secrecy import SECRECY
+from config.lib.errors import ProviderError
+
+logger = logging.getLogger(__name__)
 
 INVARIANTS: tuple[Invariant, ...] = (*BOOKS, *PAYMENTS, *control(), *HISTORY, *BYTES, *SECRECY, *CHAIN)
 
@@ -33,10 +39,16 @@ __all__ = ("INVARIANTS", "Breach", "Finding", "Invariant", "examine")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One invariant, asked; no breaches: it holds."""
+    """One invariant, asked. `unanswered`: why it could not be, so that nothing is known of it."""
 
     invariant: Invariant
     breaches: list[Breach]
+    unanswered: ProviderError | Error | None = None
+
+    @property
+    def holds(self) -> bool:
+        """A failed question is not a good answer."""
+        return not self.breaches and self.unanswered is None
 
     def __str__(self) -> str:
         return next(iter(self.sentences()), f"{self.invariant.id} {self.invariant.promise}")
@@ -48,14 +60,14 @@ class Finding:
 
 
 def examine(*, with_chain: bool = True, with_database: bool = True) -> list[Finding]:
-    """Ask every invariant, in the order of its kind; a breach does not keep the others from being asked.
+    """Ask every invariant, in the order of its kind; neither a breach nor a failure keeps the others from being asked."""
+    return [_ask(one) for one in INVARIANTS if (with_chain if one.asks_chain else with_database)]
 
-    Raises:
-        ProviderError: the node did not answer, so that nothing is known of the chain.
-        DatabaseError: nothing is known at all.
-    """
-    return [
-        Finding(invariant=invariant, breaches=invariant.look())
-        for invariant in INVARIANTS
-        if (with_chain if invariant.asks_chain else with_database)
-    ]
+
+def _ask(invariant: Invariant) -> Finding:
+    try:
+        return Finding(invariant=invariant, breaches=invariant.look())
+    except (ProviderError, Error) as error:
+        name = f"{invariant.id} {invariant.promise}"
+        logger.exception("an invariant could not be asked", extra={"invariant": name})
+        return Finding(invariant=invariant, breaches=[], unanswered=error)

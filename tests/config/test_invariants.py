@@ -9,13 +9,14 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import DataError, connection
 from django.utils import timezone
 from pytest_django import Settings
 
 from batches.services import check_threshold
-from config import logs, tasks
-from config.invariants import INVARIANTS, examine
+from config import invariants, logs, tasks
+from config.invariants import INVARIANTS, Invariant, examine
+from config.invariants.kinds import by_sql
 from config.lib.audit import admin
 from config.lib.errors import TransientError
 from config.schedule import SCHEDULE
@@ -266,7 +267,7 @@ def settled(db: None) -> Settled:
 def _breached(*, with_chain: bool = False) -> dict[str, str]:
     found = {}
     for finding in examine(with_chain=with_chain):
-        if finding.breaches:
+        if not finding.holds:
             found[f"{finding.invariant.id} {finding.invariant.promise}"] = str(finding)
     return found
 
@@ -454,6 +455,37 @@ def test_a_node_that_is_away_leaves_the_books_checked(world: World, settings: Se
 
     assert (beat.succeeded_at is not None, beat.failed_at) == (True, None)
     assert Heartbeat.objects.get(pk=tasks.CHAIN_HEARTBEAT).failed_at is not None
+    assert not Breaker.objects.exists()
+
+
+def test_an_invariant_that_cannot_be_asked_hides_no_breach_of_a_later_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled_batch()
+    Wallet.objects.update(chain_id=1)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE hostpay_receipt SET units = units - 1")
+    failing = Invariant(id="I0", promise="answered", look=by_sql("SELECT 'row', (1 / 0)::text"))
+    monkeypatch.setattr(invariants, "INVARIANTS", (failing, *INVARIANTS))
+
+    beat = _beat()
+
+    assert "InvariantError: I8" in beat.last_error
+    assert Breaker.objects.get().detail.startswith("I8 only what logs prove is shared out, once")
+
+
+def test_an_invariant_that_cannot_be_asked_makes_the_heartbeat_a_failed_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _pay_once(world)
+    failing = Invariant(id="I0", promise="answered", look=by_sql("SELECT 'row', (1 / 0)::text"))
+    monkeypatch.setattr(invariants, "INVARIANTS", (failing, *INVARIANTS))
+
+    with pytest.raises(DataError, match="division by zero"):
+        tasks.check_invariants()
+
+    beat = Heartbeat.objects.get(pk=tasks.HEARTBEAT)
+    assert (beat.succeeded_at, "division by zero" in beat.last_error) == (None, True)
     assert not Breaker.objects.exists()
 
 
