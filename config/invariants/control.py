@@ -7,6 +7,8 @@ from config.invariants.kinds import Invariant, by_sql
 _CLOCKS_AGREE_WITHIN = "5 seconds"
 # Every step leaves the row with a later time within some minutes: older than this, no worker is alive.
 _LONGEST_SILENCE = "15 minutes"
+# No step asks to be looked at later than this.
+_LONGEST_WAIT = "1 day"
 
 _SIGNED_WHILE_STOPPED = """
 WITH stop AS (
@@ -53,12 +55,15 @@ SELECT 'transaction ' || tx.tx_hash, 'it cancels a payment, and no two people ha
            AND approval.decision = 'approved')
 """
 
+# What is unsigned and in review is left out: a person has been asked, and no worker takes it up before the answer.
 _SOMEBODY_IS_COMING = """
 SELECT 'host payment ' || id,
-       'it is ' || status || ', and ' || coalesce('was to be looked at ' || next_action_at, 'nobody will ever look at it')
+       'it is ' || status || ', and ' || coalesce('is to be looked at ' || next_action_at, 'nobody will ever look at it')
   FROM hostpay_hostpayment
  WHERE delivered_at IS NULL
+   AND NOT (review_reason <> '' AND status IN ('requested', 'ordered'))
    AND (next_action_at < %(now)s::timestamptz - %(silence)s::interval
+        OR next_action_at > %(now)s::timestamptz + %(wait)s::interval
         OR (next_action_at IS NULL AND review_reason = ''))
  UNION ALL
 SELECT 'batch ' || batch.id, 'it is ' || batch.status || ', and no payment is under way for it'
@@ -85,7 +90,7 @@ def control(now: str = "now") -> tuple[Invariant, ...]:
         Invariant(
             id="I16",
             promise="nothing waits for nobody",
-            look=by_sql(_SOMEBODY_IS_COMING, now=now, silence=_LONGEST_SILENCE),
+            look=by_sql(_SOMEBODY_IS_COMING, now=now, silence=_LONGEST_SILENCE, wait=_LONGEST_WAIT),
             stops_money=False,
         ),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -52,7 +51,7 @@ def _asked(payment: HostPayment, current: ExchangeOrder, actor: Actor) -> Said |
         _fail(payment, current, reason, actor)
         return Proceed()
     # Somebody else's deposit, or a word nobody knows.
-    return Review(reason=f"{reason} by us; nothing was signed", after_s=settings.EXCHANGE_POLL_EVERY_S)
+    return Review(reason=f"{reason} by us; nothing was signed")
 
 
 def _still_as_ordered(payment: HostPayment, current: ExchangeOrder, state: ExchangeState) -> Review | None:

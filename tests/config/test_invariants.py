@@ -25,6 +25,7 @@ from hostpay.models import Breaker, Heartbeat, HostPayment, Transaction, Wallet
 from hostpay.services import close_breaker
 from tests import factories
 from tests.factories import ACTOR
+from tests.hostpay import rows
 from tests.hostpay.chain import through
 from tests.lib.faulty_node import FaultyNode
 from tests.lib.settled import Settled, settled_batch
@@ -212,6 +213,10 @@ BREAKS = {
     ),
     "a payment at which nobody looks": (
         "UPDATE hostpay_hostpayment SET delivered_at = NULL, next_action_at = NULL, review_reason = ''",
+        "I16 nothing waits for nobody",
+    ),
+    "a payment that is put off for ever": (
+        "UPDATE hostpay_hostpayment SET delivered_at = NULL, next_action_at = now() + interval '25 hours'",
         "I16 nothing waits for nobody",
     ),
     "a payment overdue since no worker lives": (
@@ -544,6 +549,20 @@ def test_a_dead_worker_is_told_and_opens_no_breaker(world: World) -> None:
 
     assert f"I16 nothing waits for nobody: host payment {settled.payment.pk}" in beat.last_error
     assert not Breaker.objects.exists()
+
+
+def test_an_unsigned_payment_that_waits_for_a_person_raises_no_alarm(db: None) -> None:
+    payment = rows.payment(
+        status="ordered",
+        next_action_at=timezone.now() - timedelta(hours=1),
+        review_reason="exchange is exchanging by us; nothing was signed",
+        review_since=timezone.now(),
+    )
+
+    assert "I16 nothing waits for nobody" not in _breached()
+
+    HostPayment.objects.filter(pk=payment.pk).update(review_reason="", review_since=None)
+    assert "I16 nothing waits for nobody" in _breached()
 
 
 def test_when_all_holds_the_heartbeat_is_good_and_no_breaker_opens(world: World) -> None:

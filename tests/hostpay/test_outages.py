@@ -263,5 +263,6 @@ def test_f69_books_from_a_backup_sign_nothing_and_a_lifted_halt_pays_nothing_twi
 
     assert payment.status == "ordered"
     assert "nothing was paid to it by us; nothing was signed" in payment.review_reason
+    assert payment.next_action_at is None
     assert payment.orders.count() == 1
     assert world.sent_transactions() == sent
