@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 
 import pytest
-from celery import current_app
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
@@ -23,21 +21,6 @@ from tests.lib.swaps import OPERATOR, Swaps, fresh
 from tests.lib.world import WORKER
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def broker_down() -> Iterator[None]:
-    """A broker at an address where nobody listens."""
-    address = current_app.conf.broker_url
-    _connect_anew("redis://127.0.0.1:1/0")
-    yield
-    _connect_anew(address)
-
-
-def _connect_anew(address: str) -> None:
-    current_app.conf.update(broker_url=address)
-    # Celery keeps its connections; this is how it forgets them in a new process.
-    current_app._after_fork()  # type: ignore[attr-defined]
 
 
 def test_f46_what_a_step_did_stands_though_the_next_could_not_be_asked_for(swaps: Swaps, broker_down: None) -> None:
