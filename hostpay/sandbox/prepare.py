@@ -32,7 +32,8 @@ from hostpay.sandbox.files import secret, write_atomically
 from hostpay.sandbox.rpc import Node, NodeAwayError, NodeError, token_call
 
 WEI_PER_ETH = 10**18
-HOST_WALLET_WEI = 50 * WEI_PER_ETH
+# Enough for a month of the sandbox's own customers, who use up some 17 ETH a day.
+HOST_WALLET_WEI = 500 * WEI_PER_ETH
 EXCHANGE_WALLET_WEI = 1000 * WEI_PER_ETH
 EXCHANGE_WALLET_USDT_UNITS = 10_000_000 * 10**6
 # A local key file need not withstand years of guessing, and every start of the signer opens it.

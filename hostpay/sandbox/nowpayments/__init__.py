@@ -5,7 +5,8 @@
 
 A payment goes waiting -> confirming -> confirmed -> sending -> finished by itself, a step every `step_s`, as if its
 customer had paid; "case" in its creation says otherwise: failed, expired, partially_paid, or waiting (for ever). Each
-step is notified, signed over the sorted body with numbers as JavaScript prints them. It forgets everything when it ends.
+step is notified, signed over the sorted body with numbers as JavaScript prints them. With `--state` its payments outlive
+it: they go on where they were. With `--feed-every-s` it also plays the customers, who pay about so often.
 
 POST /v1/payment            price_amount, price_currency, pay_currency, order_id, ipn_callback_url, case
 GET  /v1/payment/{id}       both want the header x-api-key

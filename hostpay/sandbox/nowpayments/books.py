@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
+from hostpay.sandbox.nowpayments.memory import Memory, Remembered
+
 LIVES: Mapping[str, tuple[str, ...]] = {
     "success": ("waiting", "confirming", "confirmed", "sending", "finished"),
     "partially_paid": ("waiting", "confirming", "confirmed", "sending", "partially_paid"),
@@ -55,13 +57,22 @@ class Settings:
         return {name: f"{value:f}" if isinstance(value, Decimal) else value for name, value in vars(self).items()}
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
+class Manner:
+    """How one payment is notified, beside what is set for all: each so many times more, or last first at its end."""
+
+    duplicates: int = 0
+    reorder: bool = False
+
+
+@dataclass(kw_only=True)
 class Payment:
-    """One payment: the fields that are shown, and the rest of its life."""
+    """One payment: the fields that are shown, and the rest of its life. Without `callback_url` the account's is told."""
 
     fields: dict[str, Any]
     callback_url: str
     ahead: list[str]
+    manner: Manner = Manner()
     due_at: float = 0
     notified: list[dict[str, Any]] = field(default_factory=list)
 
@@ -69,14 +80,20 @@ class Payment:
 class Books:
     """All payments; safe to use from several threads."""
 
-    def __init__(self, settings: Settings, *, webhook: str) -> None:
+    def __init__(self, settings: Settings, *, webhook: str, memory: Memory) -> None:
         self.settings = settings
         self.lock = threading.RLock()
-        self._webhook = webhook
-        self._payments: dict[int, Payment] = {}
-        self._next_id = 5_000_000_000 + secrets.randbelow(10**9)
+        self.webhook = webhook
+        self._memory = memory
+        self._payments = {
+            each.payment_id: Payment(fields=each.fields, callback_url=each.callback_url, ahead=each.ahead)
+            for each in memory.all()
+        }
+        # Those with something ahead: what has ended is looked at no more.
+        self._live = {payment_id: each for payment_id, each in self._payments.items() if each.ahead}
+        self._next_id = max(self._payments, default=5_000_000_000 + secrets.randbelow(10**9))
 
-    def create(self, given: Mapping[str, Any]) -> Payment:
+    def create(self, given: Mapping[str, Any], *, manner: Manner = Manner()) -> Payment:
         """A new payment, waiting for its deposit. Raises BadRequestError."""
         try:
             price = Decimal(str(given["price_amount"]))
@@ -94,7 +111,7 @@ class Books:
             "order_id": given.get("order_id"),
             "order_description": given.get("order_description"),
         }
-        return self._add(shown, life, str(given.get("ipn_callback_url") or self._webhook))
+        return self._add(shown, life, callback_url=str(given.get("ipn_callback_url") or ""), manner=manner)
 
     def deposit(self, parent_id: int, amount: Decimal) -> Payment:
         """More money to the address of a payment: a payment of its own, which repeats the first one's price."""
@@ -102,12 +119,13 @@ class Books:
         names = ("price_amount", "price_currency", "pay_currency", "order_id", "order_description")
         shown = {name: parent.fields[name] for name in names} | {"pay_amount": amount}
         with self.lock:
-            child = self._add(shown, LIVES["success"], parent.callback_url)
-            child.fields["parent_payment_id"] = parent_id
+            shown["parent_payment_id"] = parent_id
+            child = self._add(shown, LIVES["success"], callback_url=parent.callback_url)
             parent.fields["payment_extra_ids"] = [
                 *(parent.fields["payment_extra_ids"] or []),
                 child.fields["payment_id"],
             ]
+            self._keep(parent)
         return child
 
     def payment(self, payment_id: int) -> Payment:
@@ -120,11 +138,14 @@ class Books:
     def due(self) -> list[Payment]:
         """Payments whose next step has come."""
         with self.lock:
-            return [each for each in self._payments.values() if each.ahead and each.due_at <= time.monotonic()]
+            return [each for each in self._live.values() if each.due_at <= time.monotonic()]
 
     def go_on(self, payment: Payment, *, step_s: Decimal | None = None) -> None:
         """Take the payment's next step."""
         with self.lock:
+            if not payment.ahead:
+                # Somebody ended it by the control API meanwhile.
+                return
             self.change(payment, {"payment_status": payment.ahead.pop(0)})
             wait = self.settings.step_s if step_s is None else step_s
             payment.due_at = time.monotonic() + int(wait * 1000) / 1000
@@ -140,8 +161,11 @@ class Books:
             if status in {"partially_paid", "finished"}:
                 fields["outcome_amount"] = max(fields["actually_paid"] - _DEPOSIT_FEE, _EIGHT_PLACES)
             fields |= {**given, "updated_at": time.time_ns() // 1_000_000}
+            self._keep(payment)
 
-    def _add(self, shown: Mapping[str, Any], life: tuple[str, ...], callback_url: str) -> Payment:
+    def _add(
+        self, shown: Mapping[str, Any], life: tuple[str, ...], *, callback_url: str, manner: Manner = Manner()
+    ) -> Payment:
         with self.lock:
             self._next_id += 1
             fields = {
@@ -162,6 +186,19 @@ class Books:
                 "updated_at": time.time_ns() // 1_000_000,
                 **shown,
             }
-            payment = Payment(fields=fields, callback_url=callback_url, ahead=list(life))
+            payment = Payment(fields=fields, callback_url=callback_url, ahead=list(life), manner=manner)
             self._payments[self._next_id] = payment
+            self._keep(payment)
             return payment
+
+    def _keep(self, payment: Payment) -> None:
+        payment_id: int = payment.fields["payment_id"]
+        self._memory.keep(
+            Remembered(
+                payment_id=payment_id, fields=payment.fields, callback_url=payment.callback_url, ahead=payment.ahead
+            )
+        )
+        if payment.ahead:
+            self._live[payment_id] = payment
+        else:
+            self._live.pop(payment_id, None)

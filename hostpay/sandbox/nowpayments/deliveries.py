@@ -8,6 +8,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from hostpay.sandbox.nowpayments.books import ENDED, Books, Payment
 
 _TRIES, _BETWEEN_TRIES_S, _TIME_LIMIT_S = 4, 1, 3
 _TICK_S = 0.05
+_REMEMBERED = 1000
 # Notifications name no time of creation; answers do.
 _NOT_NOTIFIED = ("created_at",)
 
@@ -33,7 +35,8 @@ class Notifier:
     def __init__(self, books: Books, *, secret: str) -> None:
         self._books = books
         self._secret = secret
-        self.deliveries: list[dict[str, Any]] = []
+        # The latest; a stack can run for weeks.
+        self.deliveries: deque[dict[str, Any]] = deque(maxlen=_REMEMBERED)
 
     def run(self, stopping: threading.Event) -> None:
         """Until `stopping` is set."""
@@ -50,12 +53,13 @@ class Notifier:
             return
         with self._books.lock:
             payment.notified.append(content)
-            if settings.reorder and content["payment_status"] not in ENDED:
+            reorder = settings.reorder or payment.manner.reorder
+            if reorder and content["payment_status"] not in ENDED:
                 return
             told, payment.notified = payment.notified[::-1], []
-        each = [one for one in told for _ in range(1 + settings.duplicates)]
-        delay_s = int(settings.delay_s * 1000) / 1000
-        threading.Thread(target=self._send_all, args=(payment.callback_url, each, delay_s), daemon=True).start()
+        each = [one for one in told for _ in range(1 + settings.duplicates + payment.manner.duplicates)]
+        url, delay_s = payment.callback_url or self._books.webhook, int(settings.delay_s * 1000) / 1000
+        threading.Thread(target=self._send_all, args=(url, each, delay_s), daemon=True).start()
 
     def _send_all(self, url: str, contents: list[dict[str, Any]], delay_s: float) -> None:
         time.sleep(delay_s)

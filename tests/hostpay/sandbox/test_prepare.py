@@ -21,7 +21,7 @@ def test_it_leaves_funded_wallets_and_a_keystore_that_opens(chain: Anvil, tmp_pa
     key = Account.decrypt(keystore.read_text(), passphrase.read_text().strip())
     assert Account.from_key(key).address == made.host_wallet_address
     assert {stat.S_IMODE(file.stat().st_mode) for file in (keystore, passphrase)} == {0o600}
-    assert chain.node.balance_wei(made.host_wallet_address) == 50 * 10**18
+    assert chain.node.balance_wei(made.host_wallet_address) == prepare.HOST_WALLET_WEI
     assert chain.node.token_units(made.usdt_contract_address, made.exchange_wallet_address) == 10**13
     assert chain.node.code(made.usdt_contract_address) == contracts.tether().runtime_code
     assert json.loads((tmp_path / "sandbox.json").read_text())["chain_id"] == 31337
@@ -51,7 +51,7 @@ def test_it_goes_on_after_a_crash_in_the_middle(chain: Anvil, tmp_path: Path) ->
 
     assert again.host_wallet_address != made.host_wallet_address
     assert again.exchange_wallet_address == made.exchange_wallet_address
-    assert chain.node.balance_wei(again.host_wallet_address) == 50 * 10**18
+    assert chain.node.balance_wei(again.host_wallet_address) == prepare.HOST_WALLET_WEI
 
 
 def test_it_says_when_there_is_no_chain(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_the_node_keeps_its_chain_over_a_restart(tmp_path: Path) -> None:
         node.start()
 
         assert (node.node.head(), node.node.block_hash(0)) == before
-        assert node.node.balance_wei(made.host_wallet_address) == 50 * 10**18
+        assert node.node.balance_wei(made.host_wallet_address) == prepare.HOST_WALLET_WEI
 
 
 def test_the_node_is_started_as_the_plain_binary(tmp_path: Path) -> None:
