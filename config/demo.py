@@ -97,7 +97,7 @@ def run(*, base_url: str, payments: int, timeout_s: int, eth_usd: Decimal, say: 
         DemoError: a payment was refused, or the cycle did not end in time.
     """
     started = time.monotonic()
-    clients = _patiently(_clients)
+    clients = _patiently(make_clients)
     run_id = uuid.uuid4().hex[:8]
     say(f"sending {payments} signed payments to {base_url}")
     with httpx.Client(base_url=base_url, timeout=10, trust_env=False) as http:
@@ -112,7 +112,8 @@ def run(*, base_url: str, payments: int, timeout_s: int, eth_usd: Decimal, say: 
     return report
 
 
-def _clients() -> list[Client]:
+def make_clients() -> list[Client]:
+    """The clients whose customers pay in the sandbox, as they are or as new."""
     return [
         Client.objects.get_or_create(
             external_id=external_id,

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 
 from config.stack.part import Part
 from config.stack.paths import PROJECT_ROOT, State
@@ -24,6 +25,8 @@ from config.stack.values import (
 
 WEB_WORKERS = 2
 WEB_THREADS = 4
+# From one status of a payment at the payment provider to the next: slow enough to be seen.
+PAYMENT_STEP_S = "1.5"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,8 @@ class Plan:
     state: State
     ports: Ports
     outer: Mapping[str, str]
+    # How often somebody pays at the sandbox's payment provider; 0: never.
+    feed_every_s: Decimal
     # Where the chain's node is started from; asked when it starts, because it may have to be installed first.
     chain_command: Callable[[], list[str]]
 
@@ -55,6 +60,7 @@ def all_parts(plan: Plan) -> list[Part]:
         _exchange(plan),
         _seed(plan),
         _web(plan),
+        _nowpayments(plan),
         _worker(name="worker", queue="default", processes=2, environment=plan.environment),
         _worker(
             name="signer",
@@ -184,6 +190,34 @@ def _web(plan: Plan) -> Part:
         environment=plan.environment,
         is_ready=lambda: serves(plan.ports.web, "/admin/login/"),
         place=f"{HOST}:{plan.ports.web}",
+    )
+
+
+def _nowpayments(plan: Plan) -> Part:
+    webhook = f"http://{HOST}:{plan.ports.web}/api/v1/webhooks/nowpayments/"
+
+    def environment() -> dict[str, str]:
+        known = plan.environment()
+        return {
+            **known,
+            "SANDBOX_NOWPAYMENTS_API_KEY": known["NOWPAYMENTS_API_KEY"],
+            # During a rotation there are two; the first is the one in use.
+            "SANDBOX_NOWPAYMENTS_IPN_SECRET": known["NOWPAYMENTS_IPN_SECRET"].partition(",")[0],
+        }
+
+    # fmt: off
+    options = (
+        "--port", str(plan.ports.nowpayments), "--webhook", webhook, "--state", os.fspath(plan.state.root),
+        "--step-s", PAYMENT_STEP_S, "--feed-every-s", f"{plan.feed_every_s:f}",
+    )
+    # fmt: on
+    return Part(
+        name="nowpayments",
+        after=("web",),
+        command=lambda: python("hostpay.sandbox.nowpayments", *options),
+        environment=environment,
+        is_ready=lambda: answers(plan.ports.nowpayments),
+        place=f"{HOST}:{plan.ports.nowpayments}",
     )
 
 

@@ -1,6 +1,7 @@
 """Where a stack keeps its things on disk, and how its small files are read and written.
 
-STATE/postgres/ redis/ chain/ exchange/   data of the embedded parts
+STATE/postgres/ redis/ chain/             data of the embedded parts
+STATE/exchange/ nowpayments/              and of the sandbox's providers
 STATE/secrets/ signer.env stack.env       what was generated at the first start (0700, 0600, 0600)
 STATE/run/ log/                           sockets and status; one log a part
 """
@@ -49,6 +50,10 @@ class State:
     @property
     def exchange(self) -> Path:
         return self.root / "exchange"
+
+    @property
+    def nowpayments(self) -> Path:
+        return self.root / "nowpayments"
 
     @property
     def sandbox_file(self) -> Path:
@@ -108,7 +113,7 @@ class State:
     def make(self) -> None:
         """Creates the folders; those that hold secrets or sockets are the owner's alone."""
         self.root.mkdir(parents=True, exist_ok=True)
-        for private in (self.run, self.sockets, self.secrets, self.chain, self.exchange, self.redis):
+        for private in (self.run, self.sockets, self.secrets, self.chain, self.exchange, self.nowpayments, self.redis):
             make_private(private)
         self.log.mkdir(exist_ok=True)
 

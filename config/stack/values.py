@@ -23,6 +23,7 @@ PACE: Mapping[str, str] = {
     "SWEEP_EVERY_S": "1",
     "EXCHANGE_POLL_EVERY_S": "1",
     "CHAIN_POLL_EVERY_S": "1",
+    "NOWPAYMENTS_POLL_EVERY_S": "10",
     "ETH_CONFIRMATIONS": "2",
     # A worker that dies keeps its payment for four of these.
     "PROVIDER_TIMEOUT_S": "3",
@@ -34,6 +35,7 @@ _MAKERS: Mapping[str, Callable[[], str]] = {
     "TOKEN_SIGNING_KEYS": lambda: secrets.token_urlsafe(32),
     "CHANGENOW_API_KEY": lambda: secrets.token_hex(32),
     "NOWPAYMENTS_IPN_SECRET": lambda: secrets.token_hex(24),
+    "NOWPAYMENTS_API_KEY": lambda: secrets.token_hex(24),
     "OPERATOR_PASSWORD": lambda: secrets.token_urlsafe(12),
 }
 
@@ -43,6 +45,7 @@ class Ports:
     web: int
     chain: int
     exchange: int
+    nowpayments: int
 
 
 def generated_secrets(state: State) -> dict[str, str]:
@@ -77,6 +80,7 @@ def _stack_values(
     return {
         "WEB_URL": f"http://{HOST}:{ports.web}",
         "CHANGENOW_API_URL": f"http://{HOST}:{ports.exchange}",
+        "NOWPAYMENTS_API_URL": f"http://{HOST}:{ports.nowpayments}",
         "ETH_RPC_URLS": f"http://{HOST}:{ports.chain}",
         "ETH_CHAIN_ID": str(prepared["chain_id"]),
         "HOST_WALLET_ADDRESS": str(prepared["host_wallet_address"]),

@@ -174,6 +174,7 @@ def test_servers_of_somebody_else_are_not_started(short_folder: Path) -> None:
     [
         (["--only", "postgres,nonsense"], {}, "unknown part: nonsense. The parts are: postgres, redis, chain"),
         (["--only", "postgres"], {"MODE": "live"}, "The settings cannot be used"),
+        (["--only", "postgres"], {"FEED_EVERY_S": "-1"}, "FEED_EVERY_S: '-1' is no number of seconds"),
     ],
 )
 def test_it_refuses_what_cannot_work(

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from config.stack.paths import PROJECT_ROOT, State
+from config.stack.paths import PROJECT_ROOT, State, read_env_file
 from config.stack.processes import started_at
 from config.stack.status import read_status
 
@@ -75,7 +76,18 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     state = State(folder)
     log = (folder / "runstack.log").open("wb")
     process = subprocess.Popen(
-        [sys.executable, "manage.py", "runstack", "--port", "0", "--state", os.fspath(folder), "--with-parent"],
+        [
+            sys.executable,
+            "manage.py",
+            "runstack",
+            "--port",
+            "0",
+            "--state",
+            os.fspath(folder),
+            "--with-parent",
+            "--feed",
+            "0",
+        ],
         cwd=PROJECT_ROOT,
         env=_environment(state),
         stdout=log,
@@ -138,6 +150,60 @@ def test_f67_killing_a_part_again_and_again_leads_to_the_same_end(stack: Stack, 
     _assert_paid_once(stack)
 
 
+def test_f67_killing_the_payment_provider_again_and_again_loses_no_payment(stack: Stack) -> None:
+    finished = threading.Event()
+    killed: list[int] = []
+    killer = threading.Thread(target=lambda: killed.extend(_kill_often(stack, "nowpayments", finished, seed=1)))
+    killer.start()
+    try:
+        created = [_pay_at_nowpayments(stack) for _ in range(6)]
+        _wait_until_booked(stack, created)
+    finally:
+        finished.set()
+        killer.join()
+
+    assert killed, "all were paid before anything was killed"
+
+
+def _pay_at_nowpayments(stack: Stack) -> str:
+    """A payment of a demo client is created, as a shop does: again until there is an answer."""
+    known = read_env_file(stack.state.stack_env)
+    wanted = {"price_amount": 2, "price_currency": "usd", "order_id": "demo-bakery:customer-1"}
+    deadline = time.monotonic() + _READY_S
+    while True:
+        try:
+            answer = httpx.post(f"{known['NOWPAYMENTS_API_URL']}/v1/payment", json=wanted,
+                                headers={"x-api-key": known["NOWPAYMENTS_API_KEY"]}, trust_env=False)  # fmt: skip
+        except httpx.TransportError:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        else:
+            assert answer.status_code == 201, answer.text
+            return str(answer.json()["payment_id"])
+
+
+def _wait_until_booked(stack: Stack, created: list[str]) -> None:
+    """Each once; what was being notified when the provider died is asked for by us."""
+    deadline = time.monotonic() + _DEMO_S
+    while True:
+        shown = stack.manage("shell", "--no-imports", "-c", _BOOKED, timeout_s=60)
+        assert shown.returncode == 0, shown.stderr[-2000:]
+        booked = json.loads(shown.stdout)
+        if set(created) <= set(booked):
+            assert len(booked) == len(set(booked))
+            return
+        assert time.monotonic() < deadline, set(created) - set(booked)
+        time.sleep(1)
+
+
+_BOOKED = """
+import json
+from payouts.models import Accumulation
+
+print(json.dumps(list(Accumulation.objects.filter(source="nowpayments").values_list("payment_id", flat=True))))
+"""
+
+
 def _assert_paid_once(stack: Stack) -> None:
     """As many transactions of the wallet on chain as batches in the books, each delivered once."""
     shown = stack.manage("shell", "--no-imports", "-c", _COUNTS, timeout_s=60)
@@ -172,7 +238,7 @@ def test_it_says_what_runs(stack: Stack) -> None:
 
     assert shown.returncode == 0, shown.stderr
     names = {part["name"] for part in json.loads(shown.stdout)}
-    assert {"postgres", "redis", "chain", "exchange", "web", "worker", "signer", "beat"} <= names
+    assert {"postgres", "redis", "chain", "exchange", "nowpayments", "web", "worker", "signer", "beat"} <= names
 
 
 def test_the_key_is_in_the_signer_alone(stack: Stack) -> None:

@@ -8,13 +8,14 @@ import shutil
 import signal
 import sys
 import tempfile
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from config.env import given
+from config.env import DECIMAL, given
 from config.stack.child import die_with_parent
 from config.stack.console import Console
 from config.stack.part import RestartPolicy
@@ -28,6 +29,7 @@ from config.stack.values import OPERATOR_NAME, SERVED, Ports, generated_secrets,
 from hostpay.sandbox.anvil import ChainNotInstalledError, anvil_command, install
 
 BLOCK_TIME_S = "1"
+FEED_EVERY_S = Decimal(8)
 
 
 class Command(BaseCommand):
@@ -45,6 +47,7 @@ class Command(BaseCommand):
                 "  manage.py runstack --port 0 --state /tmp/x  a second stack beside it\n"
                 "  manage.py runstack --only postgres,redis    what tests or a debugger need\n"
                 "  manage.py runstack --status                 what runs, as JSON\n"
+                "  manage.py runstack --feed 0                 nobody pays but whom you play\n"
                 "  manage.py runstack --temporary --port 0 --run demo\n"
             ),
             **kwargs,
@@ -60,6 +63,13 @@ class Command(BaseCommand):
         )
         parser.add_argument("--only", help="comma-separated names of the parts to run")
         parser.add_argument("--status", action="store_true", help="print the parts of a running stack as JSON")
+        parser.add_argument(
+            "--feed",
+            metavar="SECONDS",
+            type=_seconds,
+            help="somebody pays at the sandbox's payment provider about so often; 0: nobody (default: FEED_EVERY_S, or"
+            f" {FEED_EVERY_S}; with --run: 0)",
+        )
         parser.add_argument(
             "--run", metavar="COMMAND", help="run this command of manage.py when all is ready, stop, end with its code"
         )
@@ -89,10 +99,14 @@ class Command(BaseCommand):
         sys.exit(code)
 
     def _run(self, state: State, options: dict[str, Any]) -> int:
+        outer = _outer(without_servers=options["temporary"])
         plan = Plan(
             state=state,
-            ports=Ports(web=self._web_port(options["port"]), chain=free_port(), exchange=free_port()),
-            outer=_outer(without_servers=options["temporary"]),
+            ports=Ports(
+                web=self._web_port(options["port"]), chain=free_port(), exchange=free_port(), nowpayments=free_port()
+            ),
+            outer=outer,
+            feed_every_s=_feed_every_s(options, outer),
             chain_command=lambda: anvil_command(
                 port=plan.ports.chain, state_file=state.chain / "state.json", block_time_s=BLOCK_TIME_S
             ),
@@ -132,6 +146,23 @@ class Command(BaseCommand):
         return wanted
 
 
+def _seconds(text: str) -> Decimal:
+    if not DECIMAL.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return Decimal(text)
+
+
+def _feed_every_s(options: dict[str, Any], outer: dict[str, str]) -> Decimal:
+    """The option's, else the environment's, else our own; a command that is run wants to be alone with its payments."""
+    if options["feed"] is not None:
+        return Decimal(options["feed"])
+    named = outer.get("FEED_EVERY_S", "").strip()
+    try:
+        return _seconds(named) if named else Decimal(0) if options["run"] else FEED_EVERY_S
+    except argparse.ArgumentTypeError as error:
+        raise CommandError(f"FEED_EVERY_S: {error}.") from None
+
+
 def _outer(*, without_servers: bool) -> dict[str, str]:
     """What people gave; `without_servers`: a stack that leaves nothing behind must not work on somebody's database."""
     outer = given(os.environ, PROJECT_ROOT)
@@ -156,10 +187,12 @@ def _greeting(plan: Plan, *, has_web: bool) -> str:
     if not has_web:
         return "ready"
     password = generated_secrets(plan.state)["OPERATOR_PASSWORD"]
+    pays = f"one about every {plan.feed_every_s:f} s (--feed 0: none)" if plan.feed_every_s else "none but yours"
     return (
         "ready\n"
         f"  operator's pages: http://{HOST}:{plan.ports.web}/admin/\n"
         f"  log in as:        {OPERATOR_NAME} / {password}\n"
+        f"  payments:         {pays}\n"
         f"  data and logs:    {plan.state.root}\n"
         "  Ctrl-C stops everything"
     )

@@ -1,4 +1,4 @@
-"""`manage.py seed_sandbox`: migrates the database and makes the operator. Part of `runstack`."""
+"""`manage.py seed_sandbox`: migrates the database, makes the operator and the demo's clients. Part of `runstack`."""
 
 import os
 from typing import Any
@@ -8,10 +8,13 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
+from config import demo
+
 
 class Command(BaseCommand):
     help = (
-        "Migrates the database and makes the operator named by OPERATOR_NAME and OPERATOR_PASSWORD; safe to repeat. "
+        "Migrates the database and makes the demo's clients and the operator named by OPERATOR_NAME and "
+        "OPERATOR_PASSWORD; safe to repeat. "
         "Sandbox mode only. Example: OPERATOR_NAME=admin OPERATOR_PASSWORD=... manage.py seed_sandbox"
     )
     requires_system_checks = ()
@@ -24,6 +27,7 @@ class Command(BaseCommand):
             raise CommandError("OPERATOR_NAME and OPERATOR_PASSWORD are required.")
         call_command("migrate", interactive=False, verbosity=min(options["verbosity"], 1))
         self._make_operator(name, password)
+        demo.make_clients()
 
     def _make_operator(self, name: str, password: str) -> None:
         """The password is set anew each time: what the stack prints at its start must always open the door."""
