@@ -54,7 +54,9 @@ def loads_exact(text: bytes | str) -> Any:
         raise InexactJsonError("the text is not UTF-8") from None
     except json.JSONDecodeError as error:
         raise InexactJsonError(f"not JSON: {error.msg} at character {error.pos}") from None
-    _check_strings(parsed)
+    # Of bytes only an escape can make one: UTF-8 has no halves of pairs, and the parser takes no bare NUL.
+    if isinstance(text, str) or "\\u" in source:
+        _check_strings(parsed)
     return parsed
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Context, Decimal
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, ROUND_HALF_EVEN, Context, Decimal
 from typing import Final
 
 from config.lib.errors import SluiceError
@@ -41,9 +41,12 @@ __all__ = (
 MAX_UNITS: Final = 10**78 - 1
 """The most base units a column holds: more than any uint256."""
 
+_MOST_USD: Final = Decimal(MAX_UNITS)
 _USD_STEP: Final = Decimal("0.00000001")
 # A uint256 has 78 digits; times a percentage that is still far below. The default context keeps 28.
 _EXACT: Final = Context(prec=400)
+# For moving the point alone, which must not cost a digit of however long a number.
+_UNROUNDED: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 _PLAIN_DECIMAL: Final = re.compile(r"(0|[1-9][0-9]*)(?:\.([0-9]+))?")
 _MOST_COIN_DIGITS: Final = 30
 _LONGEST_SHOWN: Final = 40
@@ -115,15 +118,13 @@ def parse_money(text: object, *, max_integer_digits: int = 12, max_decimals: int
     Raises:
         AmountError: anything else, numbers included: a JSON number may have been a float on its way.
     """
-    rule = f"must be a string like 12.5, with at most {max_integer_digits} digits before the point"
-    rule += f" and {max_decimals or 'none'} after it"
     # An exact type: a subclass of str may answer differently each time it is asked.
-    if type(text) is not str or len(text) > max_integer_digits + 1 + max_decimals:
-        raise AmountError(field, rule)
-    match = _PLAIN_DECIMAL.fullmatch(text)
-    if match is None or len(match[1]) > max_integer_digits or len(match[2] or "") > max_decimals:
-        raise AmountError(field, rule)
-    return Decimal(text)
+    if type(text) is str and len(text) <= max_integer_digits + 1 + max_decimals:
+        match = _PLAIN_DECIMAL.fullmatch(text)
+        if match is not None and len(match[1]) <= max_integer_digits and len(match[2] or "") <= max_decimals:
+            return Decimal(text)
+    rule = f"must be a string like 12.5, with at most {max_integer_digits} digits before the point"
+    raise AmountError(field, f"{rule} and {max_decimals or 'none'} after it")
 
 
 def parse_coin_amount(text: object, asset: Asset, *, field: str) -> int:
@@ -142,23 +143,26 @@ def to_units(amount: Decimal, asset: Asset) -> int:
     Raises:
         AmountError: negative, not finite, too large for a column, or finer than the asset's base unit.
     """
-    field = f"amount {_shown(str(amount))} of {asset}"
     if type(amount) is not Decimal or not amount.is_finite() or amount.is_signed():
-        raise AmountError(field, "must be a Decimal of at least 0")
+        raise _unfit(amount, asset, "must be a Decimal of at least 0")
     if not amount:
         return 0
     # The exponent is looked at before any arithmetic: 1E+999999999 and 1E-999999999 must not be written out.
     if amount.adjusted() + asset.decimals > len(str(MAX_UNITS)):
-        raise AmountError(field, "is too large")
+        raise _unfit(amount, asset, "is too large")
     if amount.adjusted() < -asset.decimals:
-        raise AmountError(field, f"has more than {asset.decimals} decimals")
-    numerator, denominator = amount.as_integer_ratio()
-    units, finer = divmod(numerator * asset.units_per_one, denominator)
-    if finer:
-        raise AmountError(field, f"has more than {asset.decimals} decimals")
+        raise _unfit(amount, asset, f"has more than {asset.decimals} decimals")
+    scaled = amount.scaleb(asset.decimals, context=_UNROUNDED)
+    units = int(scaled)
+    if units != scaled:
+        raise _unfit(amount, asset, f"has more than {asset.decimals} decimals")
     if units > MAX_UNITS:
-        raise AmountError(field, "is too large")
+        raise _unfit(amount, asset, "is too large")
     return units
+
+
+def _unfit(amount: Decimal, asset: Asset, rule: str) -> AmountError:
+    return AmountError(f"amount {_shown(str(amount))} of {asset}", rule)
 
 
 def from_units(units: int, asset: Asset) -> Decimal:
@@ -185,7 +189,7 @@ def fee_of(gross_usd: Decimal, percent: Decimal) -> Decimal:
     Raises:
         AmountError: a negative or infinite gross, or a percentage outside 0 to 100.
     """
-    if not gross_usd.is_finite() or not 0 <= gross_usd <= MAX_UNITS:
+    if not gross_usd.is_finite() or not 0 <= gross_usd <= _MOST_USD:
         raise AmountError(f"gross {_shown(str(gross_usd))} USD", "must be at least 0, and a number of this world")
     _check_percent(percent)
     share = _EXACT.divide(_EXACT.multiply(gross_usd, percent), Decimal(100))

@@ -59,8 +59,7 @@ class Delivery:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
+class Recorded(NamedTuple):
     """What stands for a payment, and whether this call made it."""
 
     accumulation_id: int

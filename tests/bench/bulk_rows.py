@@ -12,6 +12,7 @@ import secrets
 import time
 from dataclasses import dataclass
 from decimal import Decimal
+from importlib import import_module
 
 from django.conf import settings
 from django.core.management import call_command
@@ -39,6 +40,8 @@ class Round:
 
 def prepare() -> None:
     """The tables, and the clients whose payments they are."""
+    # The process as it serves: what a web server sets for itself when it starts.
+    import_module("config.wsgi")
     call_command("migrate", verbosity=0)
     for number in range(CLIENTS):
         Client.objects.create(external_id=f"bench-{number}", wallet_address="0x0", payout_threshold_usd=Decimal(50))

@@ -6,7 +6,7 @@ from threading import Barrier
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import IntegrityError, connection
 from django.test import Client as Browser
 
 from config.lib.problems import CONTENT_TYPE
@@ -76,6 +76,30 @@ def test_the_same_payment_alone_and_in_a_bulk_is_one_payment() -> None:
     assert shown["results"][0] == {"status": 200, "payment": first}
     assert send(payment(payment_id="payment-2"), event_id="event-3").status_code == 200
     assert Accumulation.objects.count() == 2
+
+
+def test_an_id_is_stored_as_it_was_written_whatever_it_means_to_a_csv_file() -> None:
+    client()
+    odd = ["a,b", '"quoted"', 'half"', "\\N", "\\.", "back\\slash", "'", "#", "NULL"]
+
+    shown = send_bulk({"payments": [payment(payment_id=name) for name in odd]}).json()
+
+    assert shown["recorded"] == len(odd)
+    assert set(Accumulation.objects.values_list("payment_id", flat=True)) == set(odd)
+    again = send_bulk({"payments": [payment(payment_id=name) for name in odd]}, event_id="event-2").json()
+    assert again["replayed"] == len(odd)
+
+
+def test_another_broken_rule_is_no_repetition_and_records_nothing() -> None:
+    client()
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE payouts_accumulation ADD CONSTRAINT nothing_of_user_13 CHECK (user_id <> '13')")
+
+    with pytest.raises(IntegrityError, match="nothing_of_user_13"):
+        send_bulk({"payments": [payment(payment_id="one"), payment(payment_id="two", user_id="13")]})
+
+    assert not Accumulation.objects.exists()
+    assert InboundEvent.objects.filter(outcome=Outcome.FAILED).count() == 2
 
 
 def test_what_cannot_be_recorded_stops_nothing_else_and_can_be_replayed() -> None:
@@ -183,7 +207,7 @@ def test_nothing_is_recorded_while_the_intake_is_paused() -> None:
 def test_it_takes_the_same_few_statements_however_many(django_assert_max_num_queries: Any) -> None:
     client()
 
-    with django_assert_max_num_queries(7):
+    with django_assert_max_num_queries(10):
         shown = send_bulk(payments(*range(2000))).json()
 
     assert shown["recorded"] == 2000

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from django.db import transaction
 from django.utils import timezone
 
@@ -113,7 +111,7 @@ def _facts(payment: NowPayment) -> PaymentFacts:
         "outcome_amount": payment.outcome_amount,
         "outcome_currency": payment.outcome_currency,
     }
-    return replace(facts_of(fields, source=NOWPAYMENTS_SOURCE), hold_reason=_hold_reason(payment))
+    return facts_of(fields, source=NOWPAYMENTS_SOURCE)._replace(hold_reason=_hold_reason(payment))
 
 
 def _hold_reason(payment: NowPayment) -> str:
