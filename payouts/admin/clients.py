@@ -10,14 +10,17 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Sum
 from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from config.lib.adminkit import cells
 from config.lib.adminkit.admins import ListAdmin
 from config.lib.adminkit.links import linked, list_of
+from config.lib.adminkit.operations import Button
 from config.lib.adminkit.pages import Facts, Table, columns, facts
 from config.lib.problems import InvalidFieldsError
+from payouts.admin.client_import import IMPORT, import_view
 from payouts.models import Accumulation, AccumulationStatus, Client
 from payouts.services import check_destination
 
@@ -63,6 +66,20 @@ class ClientAdmin(ListAdmin[Client]):
         ("Destination", {"fields": ("wallet_address", ("payout_currency", "payout_network"))}),
         ("Fee", {"fields": ("fee_percent",)}),
     )
+
+    def get_urls(self) -> list[URLPattern]:
+        importing = self.admin_site.admin_view(self.import_view)
+        return [path("import/", importing, name="payouts_client_import"), *super().get_urls()]
+
+    def list_buttons(self, request: HttpRequest) -> list[Button]:
+        mine = []
+        if IMPORT.allowed_for(request.user):
+            mine.append(Button(label=IMPORT.label, icon=IMPORT.icon, url=self.page_url("import")))
+        return [*super().list_buttons(request), *mine]
+
+    def import_view(self, request: HttpRequest) -> HttpResponse:
+        """Clients from an uploaded file."""
+        return import_view(request, place=self._place(self.opts.label_lower, self.page_url("changelist")))
 
     def has_delete_permission(self, request: HttpRequest, obj: Client | None = None) -> bool:
         return False

@@ -62,10 +62,8 @@ def create_client(
         payout_threshold_usd=payout_threshold_usd,
         fee_percent=fee_percent,
     )
-    if not _EXTERNAL_ID.fullmatch(external_id):
-        rule = "must be 1 to 64 printable ASCII characters without spaces"
-        raise InvalidFieldsError([FieldError("external_id", "invalid", rule)])
-    _check_terms(client)
+    check_external_id(external_id)
+    check_terms(client)
     check_destination(wallet_address=wallet_address, payout_currency=payout_currency, payout_network=payout_network)
     with transaction.atomic():
         found, is_new = Client.objects.get_or_create(
@@ -98,7 +96,7 @@ def change_client(*, client_id: int, changes: Mapping[str, Any], actor: Actor) -
         before = {name: getattr(client, name) for name in changes}
         for name, value in changes.items():
             setattr(client, name, value)
-        _check_terms(client)
+        check_terms(client)
         client.save()
     was = ", ".join(f"{name} {before[name]} to {changes[name]}" for name in sorted(changes))
     logger.info("client changed", extra={"client": client.external_id, "actor": str(actor), "changes": was})
@@ -193,7 +191,15 @@ def _apply(change_id: int, now: datetime) -> bool:
     return True
 
 
-def _check_terms(client: Client) -> None:
+def check_external_id(external_id: str) -> None:
+    """Go on only with what can be a client's id; raises InvalidFieldsError."""
+    if not _EXTERNAL_ID.fullmatch(external_id):
+        rule = "must be 1 to 64 printable ASCII characters without spaces"
+        raise InvalidFieldsError([FieldError("external_id", "invalid", rule)])
+
+
+def check_terms(client: Client) -> None:
+    """Go on only with name, strategy, threshold and fee as they may be; raises InvalidFieldsError."""
     errors = []
     if len(client.name) > _LONGEST_NAME or _UNPRINTABLE.search(client.name):
         errors.append(FieldError("name", "invalid", f"must have at most {_LONGEST_NAME} printable characters"))

@@ -29,6 +29,7 @@ TONES = {
         "paid",
         "confirmed",
         "created-batch",
+        "new",
         "ok",
     ),
     "live": (
@@ -46,6 +47,7 @@ TONES = {
     ),
     "wait": (
         "pending",
+        "changed",
         "held",
         "below",
         "rehearsed",

@@ -9,7 +9,7 @@ same that the command and the API call.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -18,6 +18,7 @@ from django.contrib import messages
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.core import signing
 from django.core.exceptions import PermissionDenied
+from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils.html import format_html
@@ -25,6 +26,7 @@ from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from config.lib import audit
+from config.lib.adminkit.pages import Section
 from config.lib.errors import RefusedError
 from config.lib.lifecycle import StaleRowError
 
@@ -79,6 +81,7 @@ class Operation(Generic[M]):
         why_not: a sentence why it cannot be done now, or an empty string.
         seen: what must still be so when the form comes back.
         typed: what has to be typed to confirm; empty for what can be undone.
+        preview: what to look through before confirming, below the consequence.
     """
 
     name: str
@@ -88,6 +91,7 @@ class Operation(Generic[M]):
     why_not: Callable[[M], str] = lambda _: ""
     seen: Callable[[M], str] = lambda _: ""
     typed: Callable[[M], str] = lambda _: ""
+    preview: Callable[[M], Sequence[Section]] = lambda _: ()
     form_class: type[ConfirmForm] = OperationForm
     initial: Callable[[M], dict[str, Any]] = lambda _: {}
     permission: str = OPERATE
@@ -150,6 +154,11 @@ def operate(request: HttpRequest, *, operation: Operation[M], obj: M, place: Pla
     if why_not:
         messages.warning(request, f"{operation.label}: not now. {why_not}")
         return HttpResponseRedirect(place.back_url)
+    return ask(request, operation=operation, obj=obj, place=place)
+
+
+def ask(request: HttpRequest, *, operation: Operation[M], obj: M, place: Place) -> HttpResponse:
+    """The page that asks, also where the object itself came by POST: in an upload."""
     return _ask(request, operation, obj, place, _form(operation, obj, None))
 
 
@@ -205,11 +214,13 @@ def _ask(request: HttpRequest, operation: Operation[M], obj: M, place: Place, fo
         "operation": operation,
         "object_label": str(obj) if obj is not None else "",
         "consequence": operation.consequence(obj),
+        "preview": operation.preview(obj),
         "form": form,
         "token": signing.dumps(token, salt=_SALT),
         "back_url": place.back_url,
         "opts": place.opts,
-        "original": obj,
+        # The page's head links to it: a file that was uploaded has no page.
+        "original": obj if isinstance(obj, Model) else None,
     }
     return _unstored(TemplateResponse(request, "admin/operation.html", context))
 
