@@ -21,8 +21,9 @@ PLAIN = re.compile(r"[^\s\"=]+")
 
 _masked: set[str] = set()
 
-# The request that this thread answers; empty between requests and outside of the web server.
+# The request that this thread answers and who sent it; empty between requests and outside of the web server.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
+remote_address: ContextVar[str] = ContextVar("remote_address", default="")
 
 
 def mask(secret: str) -> None:
@@ -76,6 +77,7 @@ class LineFormatter(logging.Formatter):
         answering = request_id.get()
         if answering:
             pairs["request_id"] = answering
+            pairs["from"] = remote_address.get()
         pairs |= {key: value for key, value in vars(record).items() if key not in self.STANDARD and key[0] != "_"}
         if record.exc_info:
             pairs["traceback"] = self.formatException(record.exc_info)

@@ -6,9 +6,11 @@ import re
 import secrets
 from collections.abc import Callable
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from config import logs
+from config.proxies import Proxies
 
 # No inline scripts anywhere, and nothing from elsewhere. 'unsafe-eval' is for Alpine, with which unfold writes its
 # menus; without it they stay shut. Inline styles are unfold's theme colours and widths.
@@ -29,6 +31,34 @@ POLICY = "; ".join(
 
 
 _GIVEN = re.compile(r"[A-Za-z0-9._-]{8,64}")
+
+
+class ProxyMiddleware:
+    """`REMOTE_ADDR` becomes the caller's address, and whether it called by https is believed, of trusted proxies alone.
+
+    After it, no part of the program reads a header to learn who calls.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        meta, proxies = request.META, self._proxies
+        peer = str(meta.get("REMOTE_ADDR", ""))
+        forwarded_for = str(meta.pop("HTTP_X_FORWARDED_FOR", ""))
+        if not proxies.trusts(peer):
+            meta.pop("HTTP_X_FORWARDED_PROTO", None)
+        meta["REMOTE_ADDR"] = proxies.client_address(peer, forwarded_for)
+        token = logs.remote_address.set(meta["REMOTE_ADDR"])
+        try:
+            return self.get_response(request)
+        finally:
+            logs.remote_address.reset(token)
+
+    @property
+    def _proxies(self) -> Proxies:
+        trusted: Proxies = settings.TRUSTED_PROXIES
+        return trusted
 
 
 class RequestIdMiddleware:

@@ -178,7 +178,9 @@ INSTALLED_APPS = [
     "batches.apps.BatchesConfig",
 ]
 MIDDLEWARE = [
-    # Outermost, so that what the others refuse has an id as well.
+    # Outermost: all others, and what they refuse, see the caller's address and not the proxy's.
+    "config.middleware.ProxyMiddleware",
+    # So that what the others refuse has an id as well.
     "config.middleware.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -330,9 +332,10 @@ SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$", r"^metrics$"]
 SECURE_HSTS_SECONDS = 365 * _DAY_S if LIVE else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = LIVE
 SECURE_HSTS_PRELOAD = LIVE
-# Trusted only when a proxy that sets the header itself stands in front; else a client could claim https.
-if _read.flag("BEHIND_TLS_PROXY", default=LIVE):
-    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+# Whose X-Forwarded-For and X-Forwarded-Proto are believed; from everybody else, ProxyMiddleware takes the headers away.
+# Networks and not a number of hops: a number also believes who gets past the proxy and connects to us directly.
+TRUSTED_PROXIES = _read.proxies("TRUSTED_PROXIES", default="127.0.0.1,::1" if LIVE else "none")
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 # --- Logging ---------------------------------------------------------------------------------------------------------
 LOG_LEVEL = _read.word("LOG_LEVEL", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))

@@ -34,13 +34,24 @@ class ApiKeyForm(ConfirmForm):
         choices=[(scope.value, f"{scope.value}: {scope.label}") for scope in Scope],
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
     )
+    allowed_networks = forms.CharField(
+        label="Only from",
+        max_length=500,
+        required=False,
+        widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
+        help_text="Networks as in 10.0.0.0/24, or addresses, with commas between. Empty: from anywhere.",
+    )
     days = forms.ChoiceField(label="Valid", choices=_LIVES, required=False, widget=UnfoldAdminSelectWidget)
 
 
 def _create(_: None, actor: Actor, given: dict[str, Any]) -> Done:
     expires_at = timezone.now() + timedelta(days=int(given["days"])) if given["days"] else None
     key, secret = services.create_api_key(
-        name=given["name"], scopes=given["scopes"], actor=actor, expires_at=expires_at
+        name=given["name"],
+        scopes=given["scopes"],
+        actor=actor,
+        expires_at=expires_at,
+        allowed_networks=[part for part in given["allowed_networks"].split(",") if part.strip()],
     )
     return Done(message=f"The key of {key.name}. It is shown this once; only its hash is stored.", secret=secret)
 
@@ -98,6 +109,7 @@ class ApiKeyAdmin(ObjectAdmin[ApiKey]):
                     "Key",
                     ("Begins with", self.prefix_shown(obj)),
                     ("May", ", ".join(Scope(scope).label for scope in obj.scopes if scope in Scope.values)),
+                    ("Only from", ", ".join(obj.allowed_networks) or "anywhere"),
                     ("Last used", cells.when(obj.last_used_at)),
                     ("Expires", cells.when(obj.expires_at)),
                     ("Revoked", cells.when(obj.revoked_at)),

@@ -35,9 +35,11 @@ class ApiKeyAuthentication(BaseAuthentication):
         scheme, _, secret = header.partition(" ")
         if scheme.lower() != "bearer":
             return None
-        key = find_api_key(secret.strip()) if len(header) <= _LONGEST_HEADER and secret.isascii() else None
+        key = None
+        if len(header) <= _LONGEST_HEADER and secret.isascii():
+            key = find_api_key(secret.strip(), address=request.META.get("REMOTE_ADDR", ""))
         if key is None:
-            # One text for unknown, expired and revoked: nobody learns that a key once worked.
+            # One text for unknown, expired, revoked and used from elsewhere: nobody learns that a key works somewhere.
             raise AuthenticationFailed("This API key is not valid.")
         return ApiCaller(prefix=key.prefix), key
 

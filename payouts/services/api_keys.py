@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
+import logging
 import secrets
 from collections.abc import Iterable
 from datetime import datetime
@@ -13,16 +15,25 @@ from config.lib.audit import Actor
 from config.lib.errors import RefusedError
 from payouts.models import ApiKey, Scope
 
+logger = logging.getLogger(__name__)
+
 SECRET_BYTES = 32
 
 
 def create_api_key(
-    *, name: str, scopes: Iterable[str], actor: Actor, expires_at: datetime | None = None
+    *,
+    name: str,
+    scopes: Iterable[str],
+    actor: Actor,
+    expires_at: datetime | None = None,
+    allowed_networks: Iterable[str] = (),
 ) -> tuple[ApiKey, str]:
     """Make a key; the second value is the key itself, `sk_...`, which nobody can show again.
 
+    `allowed_networks` are those it may be used from (`10.0.0.0/24`, or one address); none means from anywhere.
+
     Raises:
-        RefusedError: no name, no scope or an unknown one, or an expiry in the past.
+        RefusedError: no name, no scope or an unknown one, an expiry in the past, or a network that is none.
     """
     wanted = sorted(set(scopes))
     unknown = [scope for scope in wanted if scope not in Scope.values]
@@ -35,6 +46,7 @@ def create_api_key(
         raise RefusedError(why="An API key needs a name.", next_step="Say who will use it.")
     if expires_at is not None and expires_at <= timezone.now():
         raise RefusedError(why="The key would have expired already.", next_step="Give a time in the future.")
+    networks = [_network(text) for text in allowed_networks]
     prefix = f"sk_{secrets.token_hex(4)}"
     secret = f"{prefix}_{secrets.token_urlsafe(SECRET_BYTES)}"
     key = ApiKey.objects.create(
@@ -42,21 +54,42 @@ def create_api_key(
         prefix=prefix,
         secret_sha256=_hashed(secret),
         scopes=wanted,
+        allowed_networks=networks,
         created_by=str(actor),
         expires_at=expires_at,
     )
     return key, secret
 
 
-def find_api_key(secret: str) -> ApiKey | None:
-    """The usable key that `secret` is, with this use counted; None if there is none.
+def find_api_key(secret: str, *, address: str) -> ApiKey | None:
+    """The key that `secret` is, usable now and from `address`, with this use counted; None if there is none.
 
     One look-up by hash whatever was sent: the time it takes says nothing about how close a guess is.
     """
     now = timezone.now()
     minute = now.replace(second=0, microsecond=0)
-    found = ApiKey.objects.raw(_COUNT_USE, {"minute": minute, "now": now, "secret": _hashed(secret)})
-    return next(iter(found), None)
+    # An empty address is a caller through a socket file, which is in no network.
+    asked = {"minute": minute, "now": now, "secret": _hashed(secret), "address": address or None}
+    found = next(iter(ApiKey.objects.raw(_COUNT_USE, asked)), None)
+    if found is None:
+        _tell_refusal(secret)
+    return found
+
+
+def _tell_refusal(secret: str) -> None:
+    """A key of ours that is used when or where it must not be may have been stolen: the log says which."""
+    known = ApiKey.objects.filter(secret_sha256=_hashed(secret)).first()
+    if known is not None:
+        logger.warning("API key refused: revoked, expired, or from elsewhere", extra={"prefix": known.prefix})
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text.strip()))
+    except ValueError as error:
+        raise RefusedError(
+            why=f"No network: {error}.", next_step="Write it like 10.0.0.0/24, or one address."
+        ) from None
 
 
 def _hashed(secret: str) -> str:
@@ -69,5 +102,8 @@ _COUNT_USE = f"""
     SET uses_in_minute = CASE WHEN last_used_at = %(minute)s THEN uses_in_minute + 1 ELSE 1 END,
         last_used_at = %(minute)s
     WHERE secret_sha256 = %(secret)s AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > %(now)s)
+      AND (allowed_networks = '[]' OR EXISTS (
+          SELECT FROM jsonb_array_elements_text(allowed_networks) AS network WHERE %(address)s::inet <<= network::cidr
+      ))
     RETURNING *
 """  # noqa: S608 (only names of ours)

@@ -92,7 +92,7 @@ def test_it_refuses_what_is_no_key(wrong: str) -> None:
 def test_a_hash_is_no_key() -> None:
     key, _ = create_api_key(name="x", scopes=["read"], actor=ACTOR)
 
-    assert find_api_key(key.secret_sha256) is None
+    assert find_api_key(key.secret_sha256, address="127.0.0.1") is None
 
 
 def test_the_command_prints_the_key_and_nothing_else() -> None:
@@ -100,7 +100,7 @@ def test_the_command_prints_the_key_and_nothing_else() -> None:
 
     call_command("create_api_key", "--name", "grafana", "--scope", "read", "--days", "30", stdout=out, stderr=err)
 
-    key = find_api_key(out.getvalue().strip())
+    key = find_api_key(out.getvalue().strip(), address="127.0.0.1")
     assert key is not None
     assert (key.name, key.scopes) == ("grafana", ["read"])
     assert key.expires_at is not None
@@ -130,3 +130,35 @@ def test_a_key_that_asks_too_often_waits_for_the_next_minute(settings: Any) -> N
     refused = answers[2]
     assert (refused["Content-Type"], refused.json()["code"]) == ("application/problem+json", "too_many_requests")
     assert refused["Retry-After"] == "10"
+
+
+def test_a_key_works_from_its_networks_only_and_elsewhere_its_use_is_not_counted() -> None:
+    key, secret = create_api_key(
+        name="x", scopes=["read"], actor=ACTOR, allowed_networks=["10.1.0.0/16", "2001:db8::/32", " 192.0.2.7 "]
+    )
+    assert key.allowed_networks == ["10.1.0.0/16", "2001:db8::/32", "192.0.2.7/32"]
+
+    for address in ("10.1.2.3", "2001:db8::5", "192.0.2.7"):
+        assert find_api_key(secret, address=address) == key
+    for address in ("10.2.0.1", "192.0.2.8", "2001:db9::5", ""):
+        assert find_api_key(secret, address=address) is None
+
+    key.refresh_from_db()
+    assert key.uses_in_minute <= 3
+
+
+def test_a_refused_key_of_ours_is_named_in_the_log_by_its_prefix(caplog: pytest.LogCaptureFixture) -> None:
+    key, secret = create_api_key(name="x", scopes=["read"], actor=ACTOR, allowed_networks=["10.1.0.0/16"])
+
+    answer = get(secret)
+
+    assert (answer.status_code, answer.json()["detail"]) == (401, "This API key is not valid.")
+    (record,) = [each for each in caplog.records if "API key refused" in each.message]
+    assert vars(record)["prefix"] == key.prefix
+    assert secret not in caplog.text
+
+
+@pytest.mark.parametrize("text", ["10.0.0.1/8", "here", ""])
+def test_it_refuses_a_network_that_is_none(text: str) -> None:
+    with pytest.raises(RefusedError, match="No network"):
+        create_api_key(name="x", scopes=["read"], actor=ACTOR, allowed_networks=[text])

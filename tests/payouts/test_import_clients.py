@@ -169,7 +169,7 @@ def test_lines_that_cannot_be_read_do_not_stop_the_others(tmp_path: Path) -> Non
 
 
 def test_a_table_with_a_wrong_heading_is_refused_whole(tmp_path: Path) -> None:
-    path = written(tmp_path, "external_id,adress", "bakery,x", name="clients.csv")
+    path = written(tmp_path, "external_id,wallet", "bakery,x", name="clients.csv")
 
-    with pytest.raises(CommandError, match="it has adress"):
+    with pytest.raises(CommandError, match="it has wallet"):
         run(path)

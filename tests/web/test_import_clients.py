@@ -100,7 +100,7 @@ def test_it_wants_a_reason_and_keeps_the_file(operator: Browser) -> None:
 @pytest.mark.parametrize(
     ("text", "name", "words"),
     [
-        ("external_id,adress\nx,y\n", "clients.csv", "it has adress"),
+        ("external_id,wallet\nx,y\n", "clients.csv", "it has wallet"),
         ('external_id\n"open\n', "clients.csv", "is no line of a table"),
         ("", "clients.csv", "empty"),
         ("x" * (512 * 1024 + 1), "clients.jsonl", "at most 512 KiB"),

@@ -21,12 +21,19 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.formatter_class = RawDescriptionHelpFormatter
         parser.epilog = (
-            "example:\n  manage.py create_api_key --name grafana --scope read --days 365\n\n"
+            "example:\n  manage.py create_api_key --name grafana --scope read --days 365 --allow-from 10.0.0.7\n\n"
             "The key goes to stdout alone, so that it can be piped into a secret store. Exit code 0 made, 1 refused."
         )
         parser.add_argument("--name", required=True, help="who will use it")
         parser.add_argument(
             "--scope", action="append", required=True, choices=Scope.values, help="what it may do; can be repeated"
+        )
+        parser.add_argument(
+            "--allow-from",
+            action="append",
+            default=[],
+            metavar="NETWORK",
+            help="where it may be used from, as in 10.0.0.0/24; can be repeated (default: from anywhere)",
         )
         parser.add_argument("--days", type=int, default=None, help="for how long it is valid (default: until revoked)")
 
@@ -37,6 +44,7 @@ class Command(BaseCommand):
                 name=options["name"],
                 scopes=options["scope"],
                 actor=shell_actor(),
+                allowed_networks=options["allow_from"],
                 expires_at=None if days is None else timezone.now() + timedelta(days=days),
             )
         except (RefusedError, OverflowError) as error:
