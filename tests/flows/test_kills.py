@@ -6,111 +6,31 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from config.stack.paths import PROJECT_ROOT, State, read_env_file
-from config.stack.processes import started_at
+from config.stack.paths import read_env_file
 from config.stack.status import read_status
+from tests.lib.stacks import PATIENCE_S, Stack, running_stack
 
 pytestmark = pytest.mark.slow
 
 # The supervisor gives up after eight deaths of a part in a minute: a part that cannot live is not killed by a test.
 _KILLS = 4
 _READY_S = 90
-_DEMO_S = 150
-
-
-@dataclass(frozen=True)
-class Stack:
-    """A whole sandbox stack in processes of its own."""
-
-    state: State
-    process: subprocess.Popen[bytes]
-
-    def pid_of(self, part: str) -> int | None:
-        for line in read_status(self.state):
-            if line["name"] == part:
-                pid: int | None = line["pid"]
-                return pid
-        raise AssertionError(f"the stack has no part {part}")
-
-    def is_ready(self) -> bool:
-        parts = read_status(self.state)
-        return bool(parts) and all(part["state"] in {"running", "done"} for part in parts)
-
-    def manage(self, *arguments: str, timeout_s: int = _DEMO_S) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=PROJECT_ROOT,
-            env=_environment(self.state),
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
-
-
-def _environment(state: State) -> dict[str, str]:
-    # Neither the test database nor the test settings: the stack is a stack of its own.
-    left_out = ("DJANGO_SETTINGS_MODULE", "DATABASE_URL", "CELERY_BROKER_URL")
-    return {name: value for name, value in os.environ.items() if name not in left_out} | {
-        "STATE": os.fspath(state.root),
-        "MODE": "sandbox",
-    }
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    folder = tmp_path_factory.mktemp("stack")
-    state = State(folder)
-    log = (folder / "runstack.log").open("wb")
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "manage.py",
-            "runstack",
-            "--port",
-            "0",
-            "--state",
-            os.fspath(folder),
-            "--with-parent",
-            "--feed",
-            "0",
-        ],
-        cwd=PROJECT_ROOT,
-        env=_environment(state),
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    running = Stack(state, process)
-    try:
-        deadline = time.monotonic() + _READY_S
-        while not running.is_ready():
-            assert process.poll() is None, (folder / "runstack.log").read_text()[-4000:]
-            assert time.monotonic() < deadline, (folder / "runstack.log").read_text()[-4000:]
-            time.sleep(0.2)
+    with running_stack(tmp_path_factory.mktemp("stack")) as running:
         yield running
-    finally:
-        pids = [(part["pid"], started_at(part["pid"])) for part in read_status(state) if part["pid"]]
-        process.send_signal(signal.SIGTERM)
-        try:
-            assert process.wait(timeout=60) in {0, -signal.SIGTERM, 128 + signal.SIGTERM}
-        finally:
-            process.kill()
-            log.close()
-        assert [pid for pid, started in pids if started_at(pid) == started] == [], "processes were left behind"
 
 
 def _kill_often(stack: Stack, part: str, finished: threading.Event, seed: int) -> list[int]:
@@ -136,7 +56,7 @@ def test_f67_killing_a_part_again_and_again_leads_to_the_same_end(stack: Stack, 
     killer = threading.Thread(target=lambda: killed.extend(_kill_often(stack, part, finished, seed)))
     killer.start()
     try:
-        demo = stack.manage("demo", "--payments", "12", "--json", "--timeout", str(_DEMO_S - 30))
+        demo = stack.manage("demo", "--payments", "12", "--json", "--timeout", str(PATIENCE_S - 30))
     finally:
         finished.set()
         killer.join()
@@ -184,7 +104,7 @@ def _pay_at_nowpayments(stack: Stack) -> str:
 
 def _wait_until_booked(stack: Stack, created: list[str]) -> None:
     """Each once; what was being notified when the provider died is asked for by us."""
-    deadline = time.monotonic() + _DEMO_S
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         shown = stack.manage("shell", "--no-imports", "-c", _BOOKED, timeout_s=60)
         assert shown.returncode == 0, shown.stderr[-2000:]
