@@ -32,7 +32,7 @@ from config.lib.adminkit.pages import (
     verdict,
     walk,
 )
-from config.lib.money import USDT, to_units
+from config.lib.money import USDT, to_units, usd_text
 from hostpay.admin.payments import sends
 from hostpay.admin.sections import condition, last_step, money_sections, work_facts
 from hostpay.models import Context, HostPayment
@@ -130,7 +130,7 @@ class BatchConversionAdmin(ObjectAdmin[BatchConversion]):
                 cells.when(obj.status_changed_at),
             ),
             flow=(
-                Flow(text=cells.usd_text(obj.total_usd), label=f"{obj.member_count:,} payments"),
+                Flow(text=usd_text(obj.total_usd), label=f"{obj.member_count:,} payments"),
                 Flow(text=sends(payment) if payment else cells.eth(obj.net_wei), label="sent to the exchange"),
                 Flow(
                     text=cells.usdt(obj.received_units) if obj.received_units is not None else "USDT",

@@ -13,6 +13,7 @@ from config.lib.adminkit import cells
 from config.lib.adminkit.admins import ObjectAdmin
 from config.lib.adminkit.links import linked
 from config.lib.adminkit.pages import Flow, Page, facts
+from config.lib.money import usd_text
 
 DECISION_TONES = {
     Decision.CREATED: "created-batch",
@@ -62,9 +63,9 @@ class ThresholdCheckAdmin(ObjectAdmin[ThresholdCheck]):
             pills=(decision_pill(obj), *((cells.pill("off", text="forced"),) if obj.is_forced else ())),
             subline=format_html("by {} {}", obj.actor, cells.when(obj.checked_at)),
             flow=(
-                Flow(text=cells.usd_text(obj.total_usd), label=f"{obj.member_count:,} payments pending"),
+                Flow(text=usd_text(obj.total_usd), label=f"{obj.member_count:,} payments pending"),
                 Flow(
-                    text=cells.usd_text(obj.threshold_usd),
+                    text=usd_text(obj.threshold_usd),
                     label="threshold",
                     is_ahead=obj.total_usd < obj.threshold_usd,
                 ),

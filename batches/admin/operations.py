@@ -14,11 +14,10 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextInputWi
 from batches import services
 from batches.models import BatchConversion, BatchStatus, ConversionPolicy, Decision, ThresholdCheck
 from batches.services import payment_of
-from config.lib.adminkit import cells
 from config.lib.adminkit.links import page_of
 from config.lib.adminkit.operations import ConfirmForm, Done, Operation, OperationForm, describe_state
 from config.lib.audit import Actor
-from config.lib.money import ETH, AmountError, format_units, parse_money
+from config.lib.money import ETH, AmountError, format_units, parse_money, usd_text
 from hostpay.admin.operations import look_now, why_not_retry
 from hostpay.models import PaymentStatus
 from payouts.services.members import pending_totals
@@ -34,8 +33,8 @@ def _pending_said() -> str:
     policy = services.current_policy()
     pending = pending_totals(converts_unreceipted=policy.converts_unreceipted)
     return (
-        f"{pending.member_count:,} payments of {cells.usd_text(pending.total_usd)} are pending; "
-        f"the threshold is {cells.usd_text(policy.threshold_usd)}."
+        f"{pending.member_count:,} payments of {usd_text(pending.total_usd)} are pending; "
+        f"the threshold is {usd_text(policy.threshold_usd)}."
     )
 
 
@@ -49,7 +48,7 @@ def _said_of(check: ThresholdCheck) -> Done:
             page_of(check.batch),
             check.batch,
             check.member_count,
-            cells.usd_text(check.total_usd),
+            usd_text(check.total_usd),
         )
         return Done(message=message, url=page_of(check.batch))
     level = messages.WARNING if check.decision == Decision.BLOCKED else messages.INFO
@@ -95,7 +94,7 @@ CREATE_BATCH: Operation[None] = Operation(
 
 
 def _worth(batch: BatchConversion) -> str:
-    return f"{batch.member_count:,} payments of {cells.usd_text(batch.total_usd)}"
+    return f"{batch.member_count:,} payments of {usd_text(batch.total_usd)}"
 
 
 def _why_not_retry(batch: BatchConversion) -> str:

@@ -8,6 +8,7 @@ from django.db.models.functions import Now
 
 from config.lib.audit import ACTOR_MAX_LENGTH
 from config.lib.columns import USD_LIMIT, number_above, number_between, usd_field
+from config.lib.money import usd_text
 
 
 class ConversionPolicy(models.Model):
@@ -40,7 +41,7 @@ class ConversionPolicy(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"policy {self.version}: ${self.threshold_usd.normalize():f}"
+        return f"policy {self.version}: {usd_text(self.threshold_usd)}"
 
 
 class Decision(models.TextChoices):
@@ -88,4 +89,4 @@ class ThresholdCheck(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.get_decision_display()}: ${self.total_usd} of ${self.threshold_usd}"
+        return f"{self.get_decision_display()}: {usd_text(self.total_usd)} of {usd_text(self.threshold_usd)}"

@@ -8,11 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from batches.models import BatchConversion, BatchStatus, BatchStatusChange
-from batches.services.findings import usd
 from batches.services.operating import payment_of
 from config.lib.explain import Rule
 from config.lib.lifecycle import StatusChange
-from config.lib.money import USDT, format_units
+from config.lib.money import USDT, format_units, usd_text
 from hostpay import services as hostpay
 from hostpay.models import (
     Context,
@@ -62,8 +61,8 @@ def _members_claimed(batch: BatchConversion) -> Rule:
     return Rule(
         name="the threshold was reached",
         ok=batch.total_usd >= batch.threshold_usd,
-        detail=f"{batch.member_count} payments of {usd(batch.total_usd)};"
-        f" the threshold in force was {usd(batch.threshold_usd)}",
+        detail=f"{batch.member_count} payments of {usd_text(batch.total_usd)};"
+        f" the threshold in force was {usd_text(batch.threshold_usd)}",
         since=batch.created_at,
     )
 

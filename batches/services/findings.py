@@ -9,7 +9,7 @@ from math import ceil
 from batches.models import ConversionPolicy, Decision
 from batches.services.limits import Limits
 from config.lib.explain import Rule
-from config.lib.money import ETH, format_units
+from config.lib.money import ETH, format_units, usd_text
 from hostpay.models import Pause
 from payouts.services.members import MemberTotals
 
@@ -73,13 +73,6 @@ def sentences(findings: list[Finding]) -> list[str]:
     return [finding.rule.detail for finding in findings if not finding.rule.ok]
 
 
-def usd(amount: Decimal) -> str:
-    """Dollars for people: at least cents, and all digits that are there."""
-    text = f"{amount.normalize():f}"
-    decimals = len(text.partition(".")[2])
-    return f"${amount:.2f}" if decimals < 2 else f"${text}"
-
-
 def _not_paused(situation: Situation) -> Finding:
     pause = situation.pause
     rule = Rule(
@@ -109,9 +102,9 @@ def _threshold_reached(situation: Situation) -> Finding:
     threshold, pending = situation.policy.threshold_usd, situation.eligible_usd
     reached = pending >= threshold
     if reached:
-        detail = f"{usd(pending)} reach the threshold of {usd(threshold)}"
+        detail = f"{usd_text(pending)} reach the threshold of {usd_text(threshold)}"
     else:
-        detail = f"{usd(pending)} are {usd(threshold - pending)} below the threshold of {usd(threshold)}"
+        detail = f"{usd_text(pending)} are {usd_text(threshold - pending)} below the threshold of {usd_text(threshold)}"
     if situation.is_forced and not reached:
         detail += "; an operator forces the batch"
     return Finding(
@@ -134,9 +127,7 @@ def _reaches_minimum(situation: Situation) -> Finding:
     if limits is None or limits.min_wei is None:
         detail = "the provider's limits could not be read; its order will say"
     elif members.unreceipted_usd:
-        detail = (
-            f"{eth} and {usd(members.unreceipted_usd)} still to be valued; the provider takes {limits.minimum_text}"
-        )
+        detail = f"{eth} and {usd_text(members.unreceipted_usd)} still to be valued; the provider takes {limits.minimum_text}"
     else:
         ok = members.net_wei >= limits.min_wei
         relation = "reach" if ok else "are below"
@@ -166,14 +157,14 @@ def _receipts_recorded(situation: Situation) -> Finding:
         if situation.waits_for_price
         else f"policy version {situation.policy.version} does not convert such"
     )
-    detail = f"{situation.left_out_count} payments worth {usd(situation.left_out_usd)} have no recorded ETH receipt, and {why}"
+    detail = f"{situation.left_out_count} payments worth {usd_text(situation.left_out_usd)} have no recorded ETH receipt, and {why}"
     return Finding(rule=Rule(name="receipts are recorded", ok=False, detail=detail), leads_to=None)
 
 
 def _none_too_large(situation: Situation) -> Finding:
     most = "" if situation.limits is None else f" of at most {situation.limits.maximum_text}"
     detail = (
-        f"{situation.too_large_count} payments worth {usd(situation.too_large_usd)} are each too large for one"
+        f"{situation.too_large_count} payments worth {usd_text(situation.too_large_usd)} are each too large for one"
         f" conversion{most}: they stay pending until a person holds them or the limit is raised"
     )
     return Finding(rule=Rule(name="every payment fits", ok=False, detail=detail), leads_to=None)

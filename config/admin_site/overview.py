@@ -24,7 +24,7 @@ from config.admin_site.attention import attention
 from config.lib.adminkit import cells, charts
 from config.lib.adminkit.links import list_of, page_of
 from config.lib.adminkit.operations import button
-from config.lib.money import USDT, from_units
+from config.lib.money import USDT, from_units, usd_text
 from hostpay.admin.facts import wallet_view
 from hostpay.admin.switches import heartbeat_pill
 from hostpay.models import Heartbeat, Wallet
@@ -56,10 +56,10 @@ def overview(request: HttpRequest) -> dict[str, Any]:
         "policy": policy,
         "policy_url": page_of(policy),
         "pending": pending,
-        "pending_text": cells.usd_text(pending.total_usd),
-        "threshold_text": cells.usd_text(policy.threshold_usd),
+        "pending_text": usd_text(pending.total_usd),
+        "threshold_text": usd_text(policy.threshold_usd),
         "pending_percent": _percent(pending.total_usd, policy.threshold_usd),
-        "missing_text": cells.usd_text(max(Decimal(0), policy.threshold_usd - pending.total_usd)),
+        "missing_text": usd_text(max(Decimal(0), policy.threshold_usd - pending.total_usd)),
         "is_reached": pending.total_usd >= policy.threshold_usd,
         "oldest": cells.when(pending.oldest_at),
         "next_check": next_check(checks[0] if checks else None),
@@ -127,7 +127,7 @@ def _tracked(check: ThresholdCheck) -> dict[str, str]:
         "url": page_of(check),
         "tone": DECISION_TONES[Decision(check.decision)],
         "title": f"{check.checked_at:%H:%M:%S} UTC: {check.get_decision_display()}, "
-        f"{cells.usd_text(check.total_usd)} of {cells.usd_text(check.threshold_usd)}",
+        f"{usd_text(check.total_usd)} of {usd_text(check.threshold_usd)}",
     }
 
 
@@ -148,7 +148,7 @@ def _pending_chart(checks: list[ThresholdCheck], threshold: Decimal) -> SafeStri
             value=check.total_usd,
             drops_to=Decimal(0) if check.batch is not None else None,
             url=page_of(check.batch) if check.batch is not None else "",
-            title=f"batch of {cells.usd_text(check.total_usd)} made {check.checked_at:%Y-%m-%d %H:%M:%S} UTC",
+            title=f"batch of {usd_text(check.total_usd)} made {check.checked_at:%Y-%m-%d %H:%M:%S} UTC",
         )
         for check in reversed(checks)
         if check.checked_at >= since

@@ -36,6 +36,7 @@ __all__ = (
     "plain",
     "split_fee_wei",
     "to_units",
+    "usd_text",
 )
 
 MAX_UNITS: Final = 10**78 - 1
@@ -181,6 +182,12 @@ def from_units(units: int, asset: Asset) -> Decimal:
 def format_units(units: int, asset: Asset) -> str:
     """For people: exact, with the ticker, as in `0.25 ETH`."""
     return f"{from_units(units, asset):f} {asset.ticker.upper()}"
+
+
+def usd_text(amount: Decimal | int) -> str:
+    """For people: exact, with thousands' separators and at least two decimals, as in `$1,234.50`."""
+    whole, _, decimals = f"{Decimal(amount):,f}".partition(".")
+    return f"${whole}.{decimals.rstrip('0').ljust(2, '0')}"
 
 
 def fee_of(gross_usd: Decimal, percent: Decimal) -> Decimal:

@@ -15,6 +15,7 @@ from config.lib.adminkit import cells
 from config.lib.adminkit.operations import ConfirmForm, Done, Operation, OperationForm, describe_state
 from config.lib.audit import Actor
 from config.lib.commits import after_commit
+from config.lib.money import usd_text
 from hostpay import services, tasks
 from hostpay.models import CLOSED_UNPAID, ON_THE_WIRE, Context, HostPayment, Pause, PaymentStatus, Receipt, Switch
 
@@ -88,7 +89,7 @@ def _why_not_accept(payment: HostPayment) -> str:
 
 def _accept_consequence(payment: HostPayment) -> str:
     return (
-        f"{cells.usdt_text(arrived_units(payment))} USDT arrived for {cells.usd_text(payment.expected_usd)} expected. "
+        f"{cells.usdt_text(arrived_units(payment))} USDT arrived for {usd_text(payment.expected_usd)} expected. "
         "Accepting settles the payment with that amount for good: it is shared among the batch's members as it is, "
         "and what is missing is theirs to bear. If more arrives later, it is not shared by itself."
     )

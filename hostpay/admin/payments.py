@@ -16,6 +16,7 @@ from config.lib.adminkit import cells
 from config.lib.adminkit.admins import ObjectAdmin
 from config.lib.adminkit.links import page_of
 from config.lib.adminkit.pages import Flow, Page, facts, history, verdict
+from config.lib.money import usd_text
 from hostpay import services
 from hostpay.admin.doubts import ACCEPT_REFUND, ESCALATE, WAIT
 from hostpay.admin.guards import PROPOSE_CANCEL
@@ -98,7 +99,7 @@ class HostPaymentAdmin(ObjectAdmin[HostPayment]):
             pills=(cells.pill(obj.status), *(SafeString(pill) for pill in condition(obj))),
             subline=format_html("requested by {} {}", obj.requested_by, cells.when(obj.created_at)),
             flow=(
-                Flow(text=cells.usd_text(obj.expected_usd), label="worth in the books"),
+                Flow(text=usd_text(obj.expected_usd), label="worth in the books"),
                 Flow(text=sends(obj), label="leaves the wallet"),
                 Flow(
                     text=cells.usdt(obj.received_units) if obj.received_units is not None else "USDT",
@@ -134,7 +135,7 @@ class HostPaymentAdmin(ObjectAdmin[HostPayment]):
 def sends(payment: HostPayment) -> SafeString:
     """What leaves the wallet, as far as it is known."""
     if payment.unpriced_usd and payment.priced_units is None:
-        unpriced = f"{cells.usd_text(payment.unpriced_usd)} in ETH"
+        unpriced = f"{usd_text(payment.unpriced_usd)} in ETH"
         if not payment.amount_units:
             return format_html('<span class="s-num">{}</span>', unpriced)
         return format_html("{} + {}", cells.eth(payment.amount_units), unpriced)

@@ -18,6 +18,7 @@ from config.lib.adminkit.links import linked, linked_id
 from config.lib.adminkit.operations import Done, Operation, describe_state
 from config.lib.adminkit.pages import Event, Flow, History, Page, Table, columns, facts, history
 from config.lib.audit import Actor
+from config.lib.money import usd_text
 from payouts import services
 from payouts.models import IN_A_BATCH, Accumulation, AccumulationStatus, AccumulationStatusChange, Client
 from payouts.services.claims import refusal_to_unhold
@@ -56,13 +57,13 @@ def _operation(
         consequence=consequence,
         why_not=why_not,
         seen=describe_state,
-        typed=(lambda accumulation: cells.usd_text(accumulation.pending_usd_amount)) if is_grave else (lambda _: ""),
+        typed=(lambda accumulation: usd_text(accumulation.pending_usd_amount)) if is_grave else (lambda _: ""),
         run=run,
     )
 
 
 def _worth(accumulation: Accumulation) -> str:
-    return f"{cells.usd_text(accumulation.pending_usd_amount)} of client {accumulation.client}"
+    return f"{usd_text(accumulation.pending_usd_amount)} of client {accumulation.client}"
 
 
 HOLD = _operation(
@@ -180,7 +181,7 @@ class AccumulationAdmin(ObjectAdmin[Accumulation]):
             ),
             flow=(
                 Flow(text=cells.usd(obj.gross_usd), label="paid"),
-                Flow(text=cells.usd(obj.pending_usd_amount), label=f"after {cells.usd_text(obj.fee_usd)} fee"),
+                Flow(text=cells.usd(obj.pending_usd_amount), label=f"after {usd_text(obj.fee_usd)} fee"),
                 Flow(
                     text=cells.usdt_amount(received) if received is not None else "USDT",
                     label="its share",

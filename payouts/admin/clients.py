@@ -19,6 +19,7 @@ from config.lib.adminkit.admins import ListAdmin
 from config.lib.adminkit.links import linked, list_of
 from config.lib.adminkit.operations import Button
 from config.lib.adminkit.pages import Facts, Table, columns, facts
+from config.lib.money import usd_text
 from config.lib.problems import InvalidFieldsError
 from payouts.admin.client_import import IMPORT, import_view
 from payouts.models import Accumulation, AccumulationStatus, Client
@@ -132,7 +133,7 @@ def _owed(client: Client) -> Facts:
 
     def said(status: AccumulationStatus) -> str:
         row = found.get(status.value)
-        return f"{row['rows']:,} payments of {cells.usd_text(row['net'])}" if row else "none"
+        return f"{row['rows']:,} payments of {usd_text(row['net'])}" if row else "none"
 
     converted = found.get(AccumulationStatus.COMPLETED.value, {}).get("share") or Decimal(0)
     rows = [

@@ -321,7 +321,7 @@ def test_f24_a_payment_too_large_for_the_provider_does_not_hold_up_the_others(ex
 
     assert (check.decision, check.total_usd, check.member_count) == (Decision.CREATED, Decimal(25), 2)
     assert check.blockers == [
-        "1 payments worth $1000.00 are each too large for one conversion of at most 0.1 ETH: they stay pending until a"
+        "1 payments worth $1,000.00 are each too large for one conversion of at most 0.1 ETH: they stay pending until a"
         " person holds them or the limit is raised"
     ]
     too_large.refresh_from_db()
@@ -339,7 +339,7 @@ def test_a_payment_too_large_for_any_batch_does_not_stand_in_for_the_threshold(e
 
     assert (below.decision, below.total_usd, below.member_count) == (Decision.BELOW, Decimal(5), 1)
     assert below.blockers[0] == "$5.00 are $15.00 below the threshold of $20.00"
-    assert "1 payments worth $1000.00 are each too large" in below.blockers[1]
+    assert "1 payments worth $1,000.00 are each too large" in below.blockers[1]
     assert (check.decision, check.total_usd, check.member_count) == (Decision.CREATED, Decimal(20), 2)
 
 

@@ -17,6 +17,7 @@ from pytest_django import Settings
 
 from config.admin_site.overview import next_check
 from config.lib.adminkit import cells, charts
+from config.lib.money import usd_text
 from hostpay import gateways
 from tests.web.scene import Scene
 
@@ -107,8 +108,8 @@ def test_it_finds_objects_by_their_whole_id(scene: Scene, operator: Client) -> N
 
 
 def test_it_writes_amounts_exactly() -> None:
-    assert cells.usd_text(Decimal("1234.5")) == "$1,234.50"
-    assert cells.usd_text(Decimal("0.12345678")) == "$0.12345678"
+    assert usd_text(Decimal("1234.5")) == "$1,234.50"
+    assert usd_text(Decimal("0.12345678")) == "$0.12345678"
     assert cells.usdt_text(12_004_118_220) == "12,004.118220"
     assert ">0.133210… ETH<" in cells.eth(133_210_000_000_000_001)
     assert "0.133210000000000001 ETH" in cells.eth(133_210_000_000_000_001)

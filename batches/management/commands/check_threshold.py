@@ -9,9 +9,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from batches.models import Decision, ThresholdCheck
 from batches.services import check_threshold, explain_threshold
-from batches.services.findings import usd
 from batches.tasks import hint_at_payment_of
 from config.lib.errors import SluiceError
+from config.lib.money import usd_text
 from config.lib.shell import shell_actor
 
 BLOCKED_EXIT = 3
@@ -72,7 +72,7 @@ def run_check(command: BaseCommand, *, dry_run: bool = False, force: bool = Fals
 
 def _told(check: ThresholdCheck) -> str:
     line = (
-        f"{check.get_decision_display()}: {check.member_count} payments of {usd(check.total_usd)},"
-        f" threshold {usd(check.threshold_usd)} (policy version {check.policy.version})"
+        f"{check.get_decision_display()}: {check.member_count} payments of {usd_text(check.total_usd)},"
+        f" threshold {usd_text(check.threshold_usd)} (policy version {check.policy.version})"
     )
     return line if check.batch is None else f"{line}\nbatch {check.batch.pk}"

@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from config.lib.money import ETH, USDT, Asset, from_units
+from config.lib.money import ETH, USDT, Asset, from_units, usd_text
 
 NOTHING = format_html('<span class="s-nothing">{}</span>', "—")
 # Stands on the right, where the column's numbers stand.
@@ -71,13 +71,6 @@ def usd(amount: Decimal | int | None) -> SafeString:
     if amount is None:
         return NO_NUMBER
     return _number(usd_text(amount), f"{Decimal(amount):f} USD")
-
-
-def usd_text(amount: Decimal | int) -> str:
-    """`$1,234.50`: exact, with thousands' separators and at least two decimals."""
-    text = f"{Decimal(amount):,f}"
-    whole, _, decimals = text.partition(".")
-    return f"${whole}.{decimals.rstrip('0').ljust(2, '0')}"
 
 
 def eth(wei: Decimal | int | None) -> SafeString:

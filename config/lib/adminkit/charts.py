@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.template.loader import render_to_string
@@ -83,6 +83,7 @@ def line(samples: Sequence[Sample], *, threshold: Decimal, name: str) -> SafeStr
         start=start,
         middle=start + (end - start) / 2,
         end=end,
+        axis_format=_axis_format(end - start),
     )
 
 
@@ -107,6 +108,13 @@ def bars(values: Sequence[Bar], *, name: str) -> SafeString:
 
 def _render(template: str, **context: object) -> SafeString:
     return SafeString(render_to_string(template, {"width": _WIDTH, "height": _HEIGHT, **context}))
+
+
+def _axis_format(span: timedelta) -> str:
+    """As much of a moment as tells the ends of `span` apart."""
+    if span < timedelta(minutes=10):
+        return "H:i:s"
+    return "H:i" if span < timedelta(days=1) else "j M H:i"
 
 
 def _y(value: Decimal, top: Decimal) -> int:
