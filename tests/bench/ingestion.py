@@ -84,10 +84,10 @@ def _report(ours: list[Measured], bare: list[Measured], raw: list[float]) -> Non
     medians = [statistics.median(run.per_second for run in runs) for runs in (ours, bare)]
     tell(f"ingestion, {CONNECTIONS} connections, durable PostgreSQL, medians of {len(ours)} runs\n")
     for name, runs, per_second in zip(("signed payment", "bare REST view"), (ours, bare), medians, strict=True):
-        median_ms = statistics.median(run.median_ms for run in runs)
-        slow_ms = statistics.median(run.slow_ms for run in runs)
+        times = [(run.p50_ms, run.p95_ms, run.p99_ms) for run in runs]
+        p50, p95, p99 = (statistics.median(column) for column in zip(*times, strict=True))
         spread = f"{min(run.per_second for run in runs):.0f} to {max(run.per_second for run in runs):.0f}"
-        tell(f"  {name:16} {per_second:8.0f} /s  ({spread})   median {median_ms:.1f} ms, 99 % {slow_ms:.1f} ms\n")
+        tell(f"  {name:16} {per_second:8.0f} /s  ({spread})   p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms\n")
     tell(f"  {'pgbench, 1 row':16} {statistics.median(raw):8.0f} /s  ({min(raw):.0f} to {max(raw):.0f})\n")
     # Of each repeat and then the median: neighbours in time had the same machine.
     by_bare = statistics.median(one.per_second / other.per_second for one, other in zip(ours, bare, strict=True))
