@@ -20,6 +20,8 @@ from config.stack.processes import is_running, running_in, started_at
 from config.stack.redis import Redis
 from tests.lib.servers import running
 
+pytestmark = pytest.mark.embedded
+
 IS_ROOT = os.geteuid() == 0
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="needs the kernel's parent-death signal")
 

@@ -21,7 +21,7 @@ from config.stack.processes import is_running
 from config.stack.status import read_status
 from config.stack.values import generated_secrets, part_environment, signer_environment
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.embedded]
 
 START_TIME_LIMIT_S = 60
 

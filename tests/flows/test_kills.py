@@ -20,7 +20,7 @@ from config.stack.paths import read_env_file
 from config.stack.status import read_status
 from tests.lib.stacks import PATIENCE_S, Stack, running_stack
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.embedded]
 
 # The supervisor gives up after eight deaths of a part in a minute: a part that cannot live is not killed by a test.
 _KILLS = 4

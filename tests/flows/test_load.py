@@ -22,7 +22,7 @@ from config.stack.paths import read_env_file
 from tests.lib.stacks import PATIENCE_S, Stack, running_stack
 from tests.payouts.sending import URL, payment, signed_headers
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.embedded]
 
 _SENDERS = 6
 # One of the web's two processes leaves the other; gunicorn and the worker are started again by the supervisor, which
