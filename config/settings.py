@@ -60,6 +60,8 @@ INGEST_SIGNING_SECRETS = _read.secrets(
     maximum_count=2,
     prefix="whsec_",
 )
+# How far a sender's clock may be from ours; a longer one also lets an overheard delivery be repeated for longer.
+INGEST_TOLERANCE_S = _read.whole("INGEST_TOLERANCE_S", default=300, minimum=30, maximum=3600)
 # The first signs, all verify.
 TOKEN_SIGNING_KEYS = _read.secrets("TOKEN_SIGNING_KEYS", default=_sandbox([_SANDBOX_TOKEN_KEY]), minimum_length=32)
 if LIVE:
@@ -270,6 +272,8 @@ CELERY_BROKER_URL = _read.broker("CELERY_BROKER_URL", default=_state.broker_url)
 # --- REST ------------------------------------------------------------------------------------------------------------
 # Of one API key, over all processes.
 API_REQUESTS_PER_MINUTE = _read.whole("API_REQUESTS_PER_MINUTE", default=600, minimum=1, maximum=10**6)
+# Of one address that proves nothing: bad signatures and bad keys; beyond them it is answered 429, and nothing is kept.
+UNPROVEN_REQUESTS_PER_MINUTE = _read.whole("UNPROVEN_REQUESTS_PER_MINUTE", default=60, minimum=1, maximum=10**6)
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["payouts.api.authentication.ApiKeyAuthentication"],
     "EXCEPTION_HANDLER": "config.lib.api.exception_handler",

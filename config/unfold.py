@@ -30,6 +30,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda _request: static("sluice/icon.svg")},
     ],
+    "LOGIN": {"image": None, "redirect_after": None, "form": "config.admin_site.login.LoginForm"},
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "ENVIRONMENT": "config.admin_site.navigation.environment",

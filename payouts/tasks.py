@@ -12,9 +12,10 @@ _SWEPT_AT_ONCE = 200
 
 @shared_task
 def bound_rejected_events() -> None:
-    """Keep only the newest deliveries that nobody signed."""
+    """Keep only the newest deliveries that nobody signed, and no failure of long ago."""
     with beating("bound_rejected_events"):
         services.bound_rejected_events()
+        services.forget_failed_tries()
 
 
 @shared_task

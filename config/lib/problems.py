@@ -34,7 +34,7 @@ TITLES = {
     "permission_denied": "The API key may not do this",
     "not_found": "There is nothing here by this id",
     "method_not_allowed": "This method does not exist here",
-    "too_many_requests": "The API key has asked too often",
+    "too_many_requests": "Too many requests of this key, or too many without a proof from this address",
     "database_unavailable": "The database cannot be reached; try again",
     "internal_error": "Something went wrong on our side",
     "stale_row": "Somebody else was first",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, Throttled
 from rest_framework.request import Request
 
-from payouts.models import ApiKey
-from payouts.services import find_api_key
+from payouts.models import ApiKey, TryKind
+from payouts.services import count_failure, find_api_key
 
 _LONGEST_HEADER = 200
 
@@ -39,6 +39,8 @@ class ApiKeyAuthentication(BaseAuthentication):
         if len(header) <= _LONGEST_HEADER and secret.isascii():
             key = find_api_key(secret.strip(), address=request.META.get("REMOTE_ADDR", ""))
         if key is None:
+            if not count_failure(kind=TryKind.API_KEY, address=request.META.get("REMOTE_ADDR", "")):
+                raise Throttled(wait=60, detail="This address has tried too many keys.")
             # One text for unknown, expired, revoked and used from elsewhere: nobody learns that a key works somewhere.
             raise AuthenticationFailed("This API key is not valid.")
         return ApiCaller(prefix=key.prefix), key

@@ -15,7 +15,7 @@ from config.lib.openapi import described_by
 from config.lib.problems import InvalidFieldsError, problem, problem_fields
 from payouts.api.deliveries import unfit
 from payouts.api.described import BulkDescription
-from payouts.api.payments import ACTOR, STATUS_OF, bad_signature, processed, recorded_fields, signed_delivery
+from payouts.api.payments import ACTOR, STATUS_OF, processed, recorded_fields, signed_delivery
 from payouts.services.bulk import Ended, take_payments
 
 logger = logging.getLogger(__name__)
@@ -34,8 +34,8 @@ def receive_payments(request: HttpRequest) -> HttpResponse:
     if refusal is not None:
         return refusal
     delivery = signed_delivery(request)
-    if delivery is None:
-        return bad_signature()
+    if isinstance(delivery, HttpResponse):
+        return delivery
     return processed(lambda: _answer(take_payments(delivery=delivery, actor=ACTOR)), delivery)
 
 

@@ -26,6 +26,17 @@ def unfit(request: HttpRequest, *, max_bytes: int, noun: str) -> HttpResponse | 
     return None
 
 
+def bad_signature(how: str) -> HttpResponse:
+    return problem(401, "bad_signature", how)
+
+
+def too_many_unproven() -> HttpResponse:
+    """The refusal of an address that has sent too much without a proof; what it proves is taken all the same."""
+    return problem(
+        429, "too_many_requests", "This address has sent too much that nobody signed.", headers={"Retry-After": "60"}
+    )
+
+
 def kept_headers(request: HttpRequest, names: Mapping[str, str]) -> dict[str, str]:
     """The headers to store with a delivery: `names` maps their WSGI names to the ones they are stored under."""
     return {name: printable(str(request.META[key])) for key, name in names.items() if key in request.META}

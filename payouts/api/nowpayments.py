@@ -17,10 +17,10 @@ from kombu.exceptions import OperationalError as BrokerError
 from config.lib.openapi import described_by
 from config.lib.problems import problem
 from payouts import tasks
-from payouts.api.deliveries import kept_headers, unfit
+from payouts.api.deliveries import bad_signature, kept_headers, too_many_unproven, unfit
 from payouts.api.described import NotificationDescription
 from payouts.models import NOWPAYMENTS_SOURCE
-from payouts.services import is_from_nowpayments, store_notification, store_unauthentic
+from payouts.services import is_from_nowpayments, store_notification, turn_away
 
 logger = logging.getLogger(__name__)
 
@@ -49,10 +49,16 @@ def receive_notification(request: HttpRequest) -> HttpResponse:
 def _stored(request: HttpRequest) -> HttpResponse:
     body, headers = request.body, kept_headers(request, _KEPT_HEADERS)
     if not is_from_nowpayments(body=body, signature=request.META.get(_SIGNATURE, "")):
-        store_unauthentic(
-            source=NOWPAYMENTS_SOURCE, event_id="", headers=headers, body=body, why="No valid x-nowpayments-sig."
+        is_heard = turn_away(
+            source=NOWPAYMENTS_SOURCE,
+            event_id="",
+            headers=headers,
+            body=body,
+            why="signature",
+            sentence="No valid x-nowpayments-sig.",
+            address=request.META.get("REMOTE_ADDR", ""),
         )
-        return problem(401, "bad_signature", "Sign as NOWPayments does: x-nowpayments-sig.")
+        return bad_signature("Sign as NOWPayments does: x-nowpayments-sig.") if is_heard else too_many_unproven()
     return _Stored(store_notification(body=body, headers=headers))
 
 

@@ -18,10 +18,10 @@ from config.lib.errors import SluiceError
 from config.lib.openapi import described_by
 from config.lib.problems import InvalidFieldsError, problem
 from hostpay.services import PausedError
-from payouts.api.deliveries import kept_headers, printable, unfit
+from payouts.api.deliveries import bad_signature, kept_headers, printable, too_many_unproven, unfit
 from payouts.api.described import PaymentDescription
-from payouts.api.signatures import is_signed
-from payouts.services import Delivery, Recorded, store_unauthentic, take_payment
+from payouts.api.signatures import Proof, proof_of
+from payouts.services import Delivery, Recorded, take_payment, turn_away
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,13 @@ _KEPT_HEADERS = {"HTTP_WEBHOOK_ID": "webhook-id", "HTTP_WEBHOOK_TIMESTAMP": "web
                  "HTTP_USER_AGENT": "user-agent", "REMOTE_ADDR": "remote-address"}  # fmt: skip
 
 
+_HOW = "Sign by Standard Webhooks: webhook-id, webhook-timestamp, webhook-signature."
+_WHY = {
+    Proof.WRONG: "No valid signature.",
+    Proof.STALE: "Signed by a secret of ours, and too far from our clock (INGEST_TOLERANCE_S).",
+}
+
+
 @described_by(PaymentDescription)
 @csrf_exempt
 def receive_payment(request: HttpRequest) -> HttpResponse:
@@ -57,26 +64,30 @@ def receive_payment(request: HttpRequest) -> HttpResponse:
     if refusal is not None:
         return refusal
     delivery = signed_delivery(request)
-    if delivery is None:
-        return bad_signature()
+    if isinstance(delivery, HttpResponse):
+        return delivery
     return processed(lambda: _answer(take_payment(delivery=delivery, actor=ACTOR)), delivery)
 
 
-def signed_delivery(request: HttpRequest) -> Delivery | None:
-    """What was sent, if one of our senders signed it; a delivery that nobody signed is kept, within bounds."""
+def signed_delivery(request: HttpRequest) -> Delivery | HttpResponse:
+    """What was sent, if one of our senders signed it; else the refusal, and the delivery is kept within bounds."""
     body, kept = request.body, kept_headers(request, _KEPT_HEADERS)
     headers = {name: request.META.get(key, "") for key, name in _SIGNED_HEADERS.items()}
     event_id = headers["webhook-id"]
-    if is_signed(body, headers):
+    proof = proof_of(body, headers)
+    if proof is Proof.GOOD:
         return Delivery(source=SOURCE, event_id=event_id, headers=kept, body=body)
-    store_unauthentic(
+    is_heard = turn_away(
         source=SOURCE,
         event_id=printable(event_id),
         headers=kept,
         body=body,
-        why="No valid signature within five minutes of now.",
+        why=proof,
+        sentence=_WHY[proof],
+        address=request.META.get("REMOTE_ADDR", ""),
     )
-    return None
+    # Without saying which part was wrong: that would only help who guesses.
+    return bad_signature(_HOW) if is_heard else too_many_unproven()
 
 
 def processed(work: Callable[[], HttpResponse], delivery: Delivery) -> HttpResponse:
@@ -109,11 +120,6 @@ def recorded_fields(recorded: Recorded) -> dict[str, object]:
         "pending_usd_amount": f"{recorded.pending_usd_amount:f}",
         "hold_reason": recorded.hold_reason,
     }
-
-
-def bad_signature() -> HttpResponse:
-    # Without saying which part was wrong: that would only help who guesses.
-    return problem(401, "bad_signature", "Sign by Standard Webhooks: webhook-id, webhook-timestamp, webhook-signature.")
 
 
 def _answer(recorded: Recorded) -> HttpResponse:

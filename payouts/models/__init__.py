@@ -7,6 +7,7 @@ from payouts.models.accumulation import (
 from payouts.models.api_key import ApiKey, Scope
 from payouts.models.client import Client, Strategy
 from payouts.models.destination import DestinationChange
+from payouts.models.failed_tries import FailedTries, RejectedDeliveries, TryKind
 from payouts.models.inbound import NOWPAYMENTS_SOURCE, InboundEvent, Outcome, Verdict
 from payouts.models.nowpayments import (
     ARRIVED,
@@ -30,13 +31,16 @@ __all__ = (
     "ApiKey",
     "Client",
     "DestinationChange",
+    "FailedTries",
     "InboundEvent",
     "NowPayment",
     "NowPaymentStatus",
     "NowPaymentStatusChange",
     "Outcome",
+    "RejectedDeliveries",
     "RequestKey",
     "Scope",
     "Strategy",
+    "TryKind",
     "Verdict",
 )

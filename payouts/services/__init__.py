@@ -13,7 +13,14 @@ from payouts.services.clients import (
 from payouts.services.destinations import check_destination
 from payouts.services.drafts import AmountTooSmallError
 from payouts.services.facts import InvalidJsonError, PaymentFacts, facts_of, read_facts
-from payouts.services.inbox import bound_rejected_events, failed_events, replay_event, store_unauthentic, take_payment
+from payouts.services.failed_tries import (
+    count_failure,
+    forget_failed_tries,
+    forgive_login,
+    rejected_totals,
+    take_turn_to_log_in,
+)
+from payouts.services.inbox import bound_rejected_events, failed_events, replay_event, take_payment, turn_away
 from payouts.services.nowpayments import (
     advance_payment,
     close_review,
@@ -49,24 +56,29 @@ __all__ = (
     "change_client",
     "check_destination",
     "close_review",
+    "count_failure",
     "create_api_key",
     "create_client",
     "due_payments",
     "facts_of",
     "failed_events",
     "find_api_key",
+    "forget_failed_tries",
     "forget_request_keys",
+    "forgive_login",
     "hold_accumulation",
     "ingest_payment",
     "is_from_nowpayments",
     "process_notification",
     "read_facts",
     "record_payment",
+    "rejected_totals",
     "replay_event",
     "request_destination_change",
     "store_notification",
-    "store_unauthentic",
     "take_payment",
+    "take_turn_to_log_in",
+    "turn_away",
     "unhold_accumulation",
     "void_accumulation",
     "waiting_notifications",

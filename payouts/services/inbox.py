@@ -9,9 +9,10 @@ from django.db import connection, transaction
 from config.lib.audit import Actor
 from config.lib.errors import RefusedError, SluiceError
 from config.lib.problems import InvalidFieldsError
-from payouts.models import NOWPAYMENTS_SOURCE, Accumulation, InboundEvent, Outcome, Verdict
+from payouts.models import NOWPAYMENTS_SOURCE, Accumulation, InboundEvent, Outcome, TryKind, Verdict
 from payouts.services.drafts import AmountTooSmallError
 from payouts.services.facts import InvalidJsonError, read_facts
+from payouts.services.failed_tries import count_failure, count_rejection
 from payouts.services.nowpayments import replay_notification
 from payouts.services.recording import (
     ConflictingPaymentError,
@@ -60,8 +61,17 @@ def take_payment(*, delivery: Delivery, actor: Actor) -> Recorded:
             _keep(delivery, Outcome.FAILED, "Processing broke off; the log has the reason.")
 
 
-def store_unauthentic(*, source: str, event_id: str, headers: Mapping[str, str], body: bytes, why: str) -> None:
-    """Keep a delivery that did not prove its sender, cut short, and only about the newest UNAUTHENTIC_KEPT of them."""
+def turn_away(
+    *, source: str, event_id: str, headers: Mapping[str, str], body: bytes, why: str, sentence: str, address: str
+) -> bool:
+    """Count a delivery that did not prove its sender, and keep it: cut short, and about the newest UNAUTHENTIC_KEPT.
+
+    False if its address has sent too many of the kind to be listened to; it is counted all the same, and not kept.
+    `why` is a word to count by, `sentence` says it to people.
+    """
+    count_rejection(source=source, why=why)
+    if not count_failure(kind=TryKind.SIGNATURE, address=address):
+        return False
     event = InboundEvent.objects.create(
         source=source,
         event_id=event_id[:MAX_EVENT_ID],
@@ -69,11 +79,12 @@ def store_unauthentic(*, source: str, event_id: str, headers: Mapping[str, str],
         body=body[:UNAUTHENTIC_BODY_BYTES],
         verdict=Verdict.INVALID,
         outcome=Outcome.REFUSED,
-        error=why,
+        error=sentence,
     )
     # A flood must not wait for the sweep to be bounded, and not pay for it at every drop either.
     if event.pk % _TRIMMED_EVERY == 0:
         bound_rejected_events()
+    return True
 
 
 def bound_rejected_events() -> int:

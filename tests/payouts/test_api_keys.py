@@ -9,6 +9,7 @@ import pytest
 import time_machine
 from django.core.management import CommandError, call_command
 from django.test import Client as Browser
+from pytest_django import Settings
 
 from config.lib.errors import RefusedError
 from payouts.models import ApiKey
@@ -162,3 +163,14 @@ def test_a_refused_key_of_ours_is_named_in_the_log_by_its_prefix(caplog: pytest.
 def test_it_refuses_a_network_that_is_none(text: str) -> None:
     with pytest.raises(RefusedError, match="No network"):
         create_api_key(name="x", scopes=["read"], actor=ACTOR, allowed_networks=[text])
+
+
+def test_an_address_that_tries_many_keys_is_not_listened_to(settings: Settings) -> None:
+    settings.UNPROVEN_REQUESTS_PER_MINUTE = 2
+    _, secret = create_api_key(name="x", scopes=["read"], actor=ACTOR)
+
+    answers = [get("sk_guess") for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [401, 401, 429]
+    assert (answers[2].json()["code"], answers[2]["Retry-After"]) == ("too_many_requests", "60")
+    assert get(secret).status_code == 200

@@ -1,5 +1,6 @@
 """`POST /api/v1/payments/`."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -8,9 +9,11 @@ import pytest
 from django.conf import LazySettings
 from django.db import DatabaseError, connection, transaction
 from django.test import Client as Browser
+from pytest_django import Settings
 
 from hostpay.models import Pause, Switch
 from payouts.models import Accumulation, AccumulationStatus, InboundEvent, Outcome, Strategy, Verdict
+from payouts.services import rejected_totals
 from tests.payouts.sending import URL, client, payment, post, send, signed_headers
 
 pytestmark = pytest.mark.django_db
@@ -410,8 +413,33 @@ def test_f12_a_signature_over_the_same_json_written_otherwise_is_refused() -> No
     assert _refused_as_unauthentic(post(signed.replace(b",", b", "), signed_headers(signed)))
 
 
-def test_f12_a_body_that_is_no_text_is_refused() -> None:
-    assert _refused_as_unauthentic(post(b"\xff\xfe", signed_headers(b"\xff\xfe")))
+def test_f12_a_signed_body_that_is_no_text_is_refused_and_kept() -> None:
+    answer = post(b"\xff\xfe", signed_headers(b"\xff\xfe"))
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_json")
+    assert InboundEvent.objects.get().outcome == Outcome.REFUSED
+
+
+def test_f12_an_address_that_sends_much_without_a_signature_is_not_listened_to(settings: Settings) -> None:
+    settings.UNPROVEN_REQUESTS_PER_MINUTE = 3
+    client()
+
+    answers = [post(b"{}", {}) for _ in range(5)]
+
+    assert [answer.status_code for answer in answers] == [401, 401, 401, 429, 429]
+    assert (answers[4].json()["code"], answers[4]["Retry-After"]) == ("too_many_requests", "60")
+    assert InboundEvent.objects.count() == 3
+    assert rejected_totals() == [("api", "signature", 5)]
+    # What is signed is taken from there all the same: senders may share an address.
+    assert send(payment()).status_code == 201
+
+
+def test_f14_how_far_a_clock_may_be_off_can_be_set(settings: Settings) -> None:
+    client()
+    settings.INGEST_TOLERANCE_S = 900
+
+    assert _refused_as_unauthentic(send(payment(), at=time.time() - 960))
+    assert send(payment(), at=time.time() - 600).status_code == 201
 
 
 def test_f12_what_is_not_authentic_is_kept_in_bounds() -> None:
@@ -448,12 +476,16 @@ def test_f13_a_delivery_replayed_within_its_time_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("minutes", [-10, 10])
-def test_f14_a_sender_whose_clock_is_wrong_is_refused_and_seen(minutes: int) -> None:
+def test_f14_a_sender_whose_clock_is_wrong_is_refused_seen_and_counted(minutes: int) -> None:
+    client()
     at = datetime.now(UTC) + timedelta(minutes=minutes)
 
     assert _refused_as_unauthentic(send(payment(), at=at.timestamp()))
 
-    assert InboundEvent.objects.get().headers["webhook-timestamp"] == str(int(at.timestamp()))
+    event = InboundEvent.objects.get()
+    assert event.headers["webhook-timestamp"] == str(int(at.timestamp()))
+    assert "too far from our clock" in event.error
+    assert rejected_totals() == [("api", "stale", 1)]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,125 @@
+"""Logging in: slow for who guesses, and as talkative to a guesser as a wall."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import time_machine
+from django.contrib.auth.models import User
+from django.test import Client as Browser
+
+from payouts.models import FailedTries
+from payouts.services import forget_failed_tries, take_turn_to_log_in
+from tests.lib.concurrency import crew
+
+pytestmark = pytest.mark.django_db
+
+NOON = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
+PASSWORD = "a long pass phrase"
+
+
+@pytest.fixture(autouse=True)
+def anna(db: None) -> User:
+    return User.objects.create_superuser("anna", "anna@example.org", PASSWORD)
+
+
+def log_in(password: str = "wrong", username: str = "anna", address: str = "192.0.2.1") -> Any:
+    return Browser(REMOTE_ADDR=address).post("/admin/login/", {"username": username, "password": password})
+
+
+def said(answer: Any) -> str:
+    return "".join(answer.context["form"].non_field_errors()) if answer.status_code == 200 else ""
+
+
+def test_after_five_failures_even_the_right_password_has_to_wait() -> None:
+    with time_machine.travel(NOON, tick=False) as clock:
+        words = {said(log_in()) for _ in range(5)}
+        assert "Too many" not in "".join(words)
+
+        assert said(log_in(PASSWORD)) == "Too many tries. Wait a minute."
+        clock.shift(31)
+        assert log_in(PASSWORD).status_code == 302
+
+
+def test_each_further_failure_doubles_the_wait_up_to_a_quarter_of_an_hour() -> None:
+    waits = []
+    with time_machine.travel(NOON, tick=False) as clock:
+        for _ in range(12):
+            wait_s = take_turn_to_log_in(username="anna", address="192.0.2.1")
+            if wait_s:
+                waits.append(wait_s)
+                clock.shift(wait_s)
+                assert take_turn_to_log_in(username="anna", address="192.0.2.1") == 0
+
+    assert waits == [30, 60, 120, 240, 480, 900, 900]
+
+
+def test_waiting_tries_are_not_counted_and_a_success_forgets() -> None:
+    with time_machine.travel(NOON, tick=False) as clock:
+        for _ in range(5):
+            log_in()
+        for _ in range(10):
+            log_in()
+        clock.shift(31)
+        assert log_in(PASSWORD).status_code == 302
+
+        assert [said(log_in()) for _ in range(5)].count("Too many tries. Wait a minute.") == 0
+
+
+def test_one_address_cannot_try_many_names() -> None:
+    with time_machine.travel(NOON, tick=False):
+        answers = [said(log_in(username=f"name-{number}")) for number in range(21)]
+
+    assert all("Too many" not in each for each in answers[:20])
+    assert "Too many" in answers[20]
+
+
+def test_nobody_else_is_kept_out() -> None:
+    with time_machine.travel(NOON, tick=False):
+        for _ in range(6):
+            log_in()
+
+        assert log_in(PASSWORD, address="192.0.2.2").status_code == 302
+
+
+def test_an_ipv6_network_is_one_caller() -> None:
+    with time_machine.travel(NOON, tick=False):
+        for number in range(5):
+            log_in(address=f"2001:db8:0:1::{number}")
+
+        assert "Too many" in said(log_in(address="2001:db8:0:1:ffff::1"))
+        assert "Too many" not in said(log_in(address="2001:db8:0:2::1"))
+
+
+def test_a_name_that_exists_and_one_that_does_not_are_answered_the_same() -> None:
+    User.objects.create_user("customer", password=PASSWORD)
+
+    known, unknown, no_staff = log_in(), log_in(username="nobody"), log_in(PASSWORD, username="customer")
+
+    assert said(known) == said(unknown) == said(no_staff) != ""
+
+
+def test_names_that_were_typed_are_not_kept() -> None:
+    log_in(username="my secret password")
+
+    assert not [row for row in FailedTries.objects.all() if "secret" in row.who]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_tries_at_once_are_no_way_around() -> None:
+    with crew(8) as workers:
+        tries = [workers.start(lambda: take_turn_to_log_in(username="anna", address="192.0.2.1")) for _ in range(12)]
+
+    assert sorted(each.result() > 0 for each in tries) == [False] * 5 + [True] * 7
+
+
+def test_old_failures_are_forgotten() -> None:
+    with time_machine.travel(NOON, tick=False) as clock:
+        for _ in range(8):
+            take_turn_to_log_in(username="anna", address="192.0.2.1")
+        clock.shift(timedelta(hours=1, seconds=1))
+        assert [take_turn_to_log_in(username="anna", address="192.0.2.1") for _ in range(5)] == [0] * 5
+        clock.shift(timedelta(days=1, seconds=1))
+        assert forget_failed_tries() == 2
