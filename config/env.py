@@ -18,7 +18,7 @@ import environ
 from eth_utils.address import is_checksum_address
 
 from config import logs
-from config.proxies import Proxies
+from config.proxies import Peers
 from config.stack import paths
 
 T = TypeVar("T")
@@ -131,18 +131,18 @@ class Reader:
     def words(self, name: str, *, default: list[str] | None = None) -> list[str]:
         return self._read(name, lambda text: [part for part in text.split(",") if part], default, blank=[])
 
-    def proxies(self, name: str, *, default: str) -> Proxies:
+    def peers(self, name: str, *, default: str) -> Peers:
         """Networks like 10.0.0.0/8, single addresses, `unix` for a socket file; or `none`."""
 
-        def check(text: str) -> Proxies:
+        def check(text: str) -> Peers:
             try:
-                return Proxies.read(text)
+                return Peers.read(text)
             except ValueError as error:
                 raise _RuleError(
                     f"must be networks like 10.0.0.0/24, with commas between, unix, or none: {error}"
                 ) from None
 
-        return self._read(name, check, Proxies.read(default), blank=Proxies())
+        return self._read(name, check, Peers.read(default), blank=Peers())
 
     def address(self, name: str, *, default: str | None = None, forbidden: str = "") -> str:
         """An Ethereum address with its EIP-55 checksum; `forbidden` is the sandbox's own, refused in live mode."""

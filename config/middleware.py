@@ -10,7 +10,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from config import logs
-from config.proxies import Proxies
+from config.proxies import Peers, client_address
 
 # No inline scripts anywhere, and nothing from elsewhere. 'unsafe-eval' is for Alpine, with which unfold writes its
 # menus; without it they stay shut. Inline styles are unfold's theme colours and widths.
@@ -46,9 +46,9 @@ class ProxyMiddleware:
         meta, proxies = request.META, self._proxies
         peer = str(meta.get("REMOTE_ADDR", ""))
         forwarded_for = str(meta.pop("HTTP_X_FORWARDED_FOR", ""))
-        if not proxies.trusts(peer):
+        if peer not in proxies:
             meta.pop("HTTP_X_FORWARDED_PROTO", None)
-        meta["REMOTE_ADDR"] = proxies.client_address(peer, forwarded_for)
+        meta["REMOTE_ADDR"] = client_address(proxies=proxies, peer=peer, forwarded_for=forwarded_for)
         token = logs.remote_address.set(meta["REMOTE_ADDR"])
         try:
             return self.get_response(request)
@@ -56,8 +56,8 @@ class ProxyMiddleware:
             logs.remote_address.reset(token)
 
     @property
-    def _proxies(self) -> Proxies:
-        trusted: Proxies = settings.TRUSTED_PROXIES
+    def _proxies(self) -> Peers:
+        trusted: Peers = settings.TRUSTED_PROXIES
         return trusted
 
 

@@ -19,14 +19,14 @@ NOBODY = "none"
 
 
 @dataclass(frozen=True, slots=True)
-class Proxies:
-    """The machines whose word about the caller is believed."""
+class Peers:
+    """Machines, named by the addresses they call from."""
 
     networks: tuple[Network, ...] = ()
     by_socket: bool = False
 
     @classmethod
-    def read(cls, text: str) -> Proxies:
+    def read(cls, text: str) -> Peers:
         """From comma-separated networks, addresses, and `unix`; or `none`. Raises ValueError."""
         parts = [part for part in text.split(",") if part and part != NOBODY]
         networks = tuple(ipaddress.ip_network(part) for part in parts if part != BY_SOCKET)
@@ -35,30 +35,31 @@ class Proxies:
     def __bool__(self) -> bool:
         return bool(self.networks) or self.by_socket
 
-    def trusts(self, peer: str) -> bool:
-        """Is it one of them that connects to us from `peer` (empty for a socket file)?"""
+    def __contains__(self, peer: str) -> bool:
+        """Is it one of them that calls from `peer` (empty for a socket file)?"""
         if not self:
             return False
         address = parsed(peer)
-        return self.by_socket if address is None else self._has(address)
+        return self.by_socket if address is None else self.has(address)
 
-    def client_address(self, peer: str, forwarded_for: str) -> str:
-        """The address of whoever called the first of the trusted proxies; the peer's own if it is none of them."""
-        nearest = str(parsed(peer) or peer)
-        if not self.trusts(peer):
-            return nearest
-        for hop in reversed(forwarded_for.split(",")):
-            address = parsed(hop)
-            if address is None:
-                # Nothing, or no address: whoever wrote it, beyond it nothing is known.
-                return nearest
-            nearest = str(address)
-            if not self._has(address):
-                return nearest
-        return nearest
-
-    def _has(self, address: Address) -> bool:
+    def has(self, address: Address) -> bool:
         return any(address.version == network.version and address in network for network in self.networks)
+
+
+def client_address(*, proxies: Peers, peer: str, forwarded_for: str) -> str:
+    """The address of whoever called the first of our proxies; the peer's own if it is none of them."""
+    nearest = str(parsed(peer) or peer)
+    if peer not in proxies:
+        return nearest
+    for hop in reversed(forwarded_for.split(",")):
+        address = parsed(hop)
+        if address is None:
+            # Nothing, or no address: whoever wrote it, beyond it nothing is known.
+            return nearest
+        nearest = str(address)
+        if not proxies.has(address):
+            return nearest
+    return nearest
 
 
 @lru_cache(maxsize=1024)

@@ -338,8 +338,12 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = LIVE
 SECURE_HSTS_PRELOAD = LIVE
 # Whose X-Forwarded-For and X-Forwarded-Proto are believed; from everybody else, ProxyMiddleware takes the headers away.
 # Networks and not a number of hops: a number also believes who gets past the proxy and connects to us directly.
-TRUSTED_PROXIES = _read.proxies("TRUSTED_PROXIES", default="127.0.0.1,::1" if LIVE else "none")
+TRUSTED_PROXIES = _read.peers("TRUSTED_PROXIES", default="127.0.0.1,::1" if LIVE else "none")
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# Who may read /metrics: callers from these addresses, and who has the token. Nobody else: it tells how much money waits.
+METRICS_ALLOWED_FROM = _read.peers("METRICS_ALLOWED_FROM", default="none" if LIVE else "127.0.0.1,::1")
+METRICS_TOKEN = _read.secret("METRICS_TOKEN", default="", minimum_length=16)
 
 # --- Logging ---------------------------------------------------------------------------------------------------------
 LOG_LEVEL = _read.word("LOG_LEVEL", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hmac
+import logging
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
-from django.db import DatabaseError, connection
+from django.conf import settings
+from django.db import DatabaseError, Error, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 from django.views import defaults
@@ -15,10 +18,16 @@ from django.views.decorators.http import require_safe
 from django_celery_beat.models import PeriodicTask
 
 from config.celery import app
+from config.lib.exposition import CONTENT_TYPE, exposition
 from config.lib.problems import is_for_programs, problem
+from config.metrics import families
+from config.proxies import Peers
 from config.schedule import SCHEDULE, Entry
 from hostpay.models import Heartbeat, ServiceHealth
 
+logger = logging.getLogger(__name__)
+
+_BEARER = {"WWW-Authenticate": 'Bearer realm="sluice"'}
 _BROKER_TIMEOUT_S = 2
 # How many intervals a piece of scheduled work may be silent, and how long at least: a worker restarts in seconds.
 _SILENT_INTERVALS = 3
@@ -55,6 +64,20 @@ def readyz(_request: HttpRequest) -> HttpResponse:
     )
 
 
+@never_cache
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    """The figures for Prometheus. 503 if one of them cannot be asked: no figure is better than a wrong one."""
+    if not _may_scrape(request):
+        return problem(401, "not_authenticated", "Send the token: Authorization: Bearer.", headers=_BEARER)
+    try:
+        text = exposition(families())
+    except Error:
+        logger.exception("metrics cannot be asked")
+        return problem(503, "database_unavailable", "The figures cannot be asked.", headers={"Retry-After": "30"})
+    return HttpResponse(text, content_type=CONTENT_TYPE)
+
+
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     if is_for_programs(request):
         return problem(404, "not_found", "There is nothing at this address.")
@@ -77,6 +100,14 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
     if is_for_programs(request):
         return problem(403, "permission_denied", "This is not for the caller.")
     return defaults.permission_denied(request, exception)
+
+
+def _may_scrape(request: HttpRequest) -> bool:
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    token: str = settings.METRICS_TOKEN
+    has_token = scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())
+    allowed: Peers = settings.METRICS_ALLOWED_FROM
+    return (bool(token) and has_token) or request.META.get("REMOTE_ADDR", "") in allowed
 
 
 def _checks() -> dict[str, Check]:
