@@ -2,7 +2,8 @@
 
 from hostpay.providers.ethereum.blocks import BlockRef, ChainTransaction, FeeQuote, Log, Receipt
 from hostpay.providers.ethereum.broadcasts import BroadcastOutcome, BroadcastResult
-from hostpay.providers.ethereum.node import EthereumNode, InsufficientFundsError, WouldRevertError
+from hostpay.providers.ethereum.history import SentTransaction, find_by_nonce
+from hostpay.providers.ethereum.node import EthereumNode, InsufficientFundsError, PrunedError, WouldRevertError
 from hostpay.providers.ethereum.pool import NodePool, NodeView
 from hostpay.providers.ethereum.rpc import NodeAnswerError
 from hostpay.providers.ethereum.transfers import TransferLog, UnsignableError, UnsignedTransfer
@@ -19,9 +20,12 @@ __all__ = (
     "NodeAnswerError",
     "NodePool",
     "NodeView",
+    "PrunedError",
     "Receipt",
+    "SentTransaction",
     "TransferLog",
     "UnsignableError",
     "UnsignedTransfer",
     "WouldRevertError",
+    "find_by_nonce",
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from eth_utils.crypto import keccak
 
@@ -20,14 +20,29 @@ from hostpay.providers.ethereum.blocks import (
     read_transaction,
 )
 from hostpay.providers.ethereum.broadcasts import BroadcastOutcome, BroadcastResult, outcome_of
+from hostpay.providers.ethereum.history import SentTransaction, read_sent
 from hostpay.providers.ethereum.rpc import NodeAnswerError, Rpc, RpcRefusal, data, error_of, quantity
 from hostpay.providers.ethereum.transfers import TRANSFER_TOPIC, TransferLog, topic_of, transfers_among
 
 BlockTag = Literal["latest", "safe", "finalized", "pending"]
 
 _FEE_BLOCKS: Final = 5
-# A block's transactions are not read in full.
+# Of a block's transactions.
 _HASHES_ONLY: Final = False
+_IN_FULL: Final = True
+# How nodes say that they do not keep the state after an old block: geth, Erigon, Nethermind, Besu, Reth, anvil.
+_PRUNED: Final = (
+    "missing trie node",
+    "historical state",
+    "state is not available",
+    "state not available",
+    "state unavailable",
+    "no state available",
+    "world state",
+    "pruned",
+    "blockoutofrange",
+    "required data unavailable",
+)
 _BALANCE_OF: Final = "0x70a08231"
 """First four bytes of keccak of `balanceOf(address)`."""
 _DECIMALS: Final = "0x313ce567"
@@ -44,6 +59,12 @@ class WouldRevertError(PermanentError):
     """The receiver is a contract that refuses the transfer."""
 
     code = "would_revert"
+
+
+class PrunedError(PermanentError):
+    """The node does not keep the state after a block this old. It is no answer, and nothing follows from it."""
+
+    code = "node_pruned"
 
 
 class EthereumNode:
@@ -82,12 +103,34 @@ class EthereumNode:
         return block
 
     def nonce(self, address: str, which: int | BlockTag = "latest") -> int:
-        """How many transactions of the address are in the chain up to that block; with `pending`, in the pool as well."""
-        up_to = hex(which) if isinstance(which, int) else which
-        return quantity(self._rpc.ask("eth_getTransactionCount", address, up_to), of=f"nonce of {address}")
+        """How many transactions of the address are in the chain up to that block; with `pending`, in the pool as well.
 
-    def balance_wei(self, address: str) -> int:
-        return quantity(self._rpc.ask("eth_getBalance", address, "latest"), of=f"balance of {address}")
+        Raises:
+            PrunedError: the block is older than what the node keeps.
+        """
+        of = f"nonce of {address}"
+        return quantity(self._ask_at(which, "eth_getTransactionCount", address, of=of), of=of)
+
+    def balance_wei(self, address: str, which: int | BlockTag = "latest") -> int:
+        """What the address has after that block.
+
+        Raises:
+            PrunedError: the block is older than what the node keeps.
+        """
+        of = f"balance of {address}"
+        return quantity(self._ask_at(which, "eth_getBalance", address, of=of), of=of)
+
+    def transactions_from(self, address: str, block_number: int) -> tuple[SentTransaction, ...]:
+        """The transactions of the address in that block.
+
+        Raises:
+            TransientError: the node has no such block, or not yet.
+        """
+        of = f"transactions of block {block_number}"
+        found = self._rpc.ask("eth_getBlockByNumber", hex(block_number), _IN_FULL)
+        if found is None:
+            raise TransientError(f"{of}: the node does not have it")
+        return read_sent(found, sender=address, block_number=block_number)
 
     def code(self, address: str) -> bytes:
         """The contract at the address; empty for an account."""
@@ -150,11 +193,15 @@ class EthereumNode:
         found = self._rpc.ask("eth_getTransactionReceipt", _hash(tx_hash))
         return None if found is None else read_receipt(found, tx_hash=tx_hash)
 
-    def usdt_balance(self, contract: str, address: str) -> int:
-        """Base units of the token at `contract` that the address has."""
+    def usdt_balance(self, contract: str, address: str, which: int | BlockTag = "latest") -> int:
+        """Base units of the token at `contract` that the address has after that block.
+
+        Raises:
+            PrunedError: the block is older than what the node keeps.
+        """
         call = {"to": contract, "data": _BALANCE_OF + topic_of(address)[2:]}
         of = f"balance of {address} at token {contract}"
-        word = data(self._rpc.ask("eth_call", call, "latest"), of=of)
+        word = data(self._ask_at(which, "eth_call", call, of=of), of=of)
         if len(word) != 32:
             raise NodeAnswerError(f"{of}: {len(word)} bytes are no balance; there is no such token")
         return int.from_bytes(word, "big")
@@ -185,6 +232,22 @@ class EthereumNode:
         if any(not from_block <= log.block_number <= to_block for log in logs):
             raise NodeAnswerError(f"{of}: a log of another block")
         return transfers_among(logs, contract=contract, to=to)
+
+    def _ask_at(self, which: int | BlockTag, method: str, asked: object, *, of: str) -> Any:
+        """The answer by the state after a block, which not every node keeps for ever."""
+        try:
+            return self._rpc.call(method, asked, hex(which) if isinstance(which, int) else which, has_effect=False)
+        except RpcRefusal as refusal:
+            if isinstance(which, int) and _is_of_pruned(refusal.words):
+                raise PrunedError(
+                    f"{of} after block {which}: the node has pruned that state and cannot say ({refusal.words}); name an"
+                    " archive node first in ETH_RPC_URLS"
+                ) from None
+            raise error_of(method, refusal) from None
+
+
+def _is_of_pruned(words: str) -> bool:
+    return any(phrase in words.lower() for phrase in _PRUNED)
 
 
 def _hash(tx_hash: str) -> str:

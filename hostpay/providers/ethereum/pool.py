@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 from config.lib.errors import OutcomeUnknownError, PermanentError, ProviderError, TransientError
 from hostpay.providers.ethereum.blocks import BlockRef, ChainTransaction, FeeQuote, Receipt
 from hostpay.providers.ethereum.broadcasts import BroadcastOutcome, BroadcastResult
+from hostpay.providers.ethereum.history import SentTransaction
 from hostpay.providers.ethereum.node import BlockTag, EthereumNode, InsufficientFundsError, WouldRevertError
 from hostpay.providers.ethereum.transfers import TransferLog, transfers_among
 
@@ -105,8 +106,20 @@ class NodePool:
         found = self._answers(lambda node: node.nonce(address, which))
         return min(found) if isinstance(which, int) else max(found)
 
-    def balance_wei(self, address: str) -> int:
-        return self._first(lambda node: node.balance_wei(address))
+    def balance_wei(self, address: str, which: int | BlockTag = "latest") -> int:
+        """What the address has after that block."""
+        return self._first(lambda node: node.balance_wei(address, which))
+
+    def transactions_from(self, address: str, block_number: int) -> tuple[SentTransaction, ...]:
+        """The transactions of the address in that block.
+
+        Raises:
+            TransientError: no node has the block, or they show different ones.
+        """
+        found = self._answers(lambda node: node.transactions_from(address, block_number))
+        if len(set(found)) > 1:
+            raise TransientError(f"transactions of block {block_number}: the nodes disagree")
+        return found[0]
 
     def code(self, address: str) -> bytes:
         """The contract at the address; empty for an account."""
@@ -163,9 +176,9 @@ class NodePool:
         """The receipt; None if two nodes in step have none (or the only one)."""
         return self._find(lambda node: node.receipt(tx_hash), of=f"receipt {tx_hash}")
 
-    def usdt_balance(self, contract: str, address: str) -> int:
-        """Base units of the token at `contract` that the address has."""
-        return self._first(lambda node: node.usdt_balance(contract, address))
+    def usdt_balance(self, contract: str, address: str, which: int | BlockTag = "latest") -> int:
+        """Base units of the token at `contract` that the address has after that block."""
+        return self._first(lambda node: node.usdt_balance(contract, address, which))
 
     def token_decimals(self, contract: str) -> int:
         """How many decimals the token at `contract` says it has."""
