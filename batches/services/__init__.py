@@ -4,6 +4,7 @@ from batches.services.checking import HEARTBEAT, check_threshold, explain_thresh
 from batches.services.explaining import TimelineEntry, explain_batch, timeline
 from batches.services.operating import payment_of, release_batch, retry_batch
 from batches.services.policy import current_policy, set_policy
+from batches.services.reconciling import reconcile_batches
 from batches.services.settling import (
     DistributionError,
     UnknownBatchError,
@@ -27,6 +28,7 @@ __all__ = (
     "fail_batch",
     "open_batch_terms",
     "payment_of",
+    "reconcile_batches",
     "release_batch",
     "retry_batch",
     "set_policy",

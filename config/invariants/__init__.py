@@ -11,7 +11,7 @@ Asked here: I1 to I8, I10 to I18 and I20, each as far as rows and blocks can tel
 - I17 for logs, task arguments and error pages: they are not in the database. Their own tests ask it.
 - I20 in full, for ether: deposits to the host wallet are not booked one by one, so only the outgoing side can be
   compared: every nonce used on chain is a payment of ours, whose bytes are stored. For USDT nothing goes out, so the
-  balance is at least what was credited.
+  balance is at least what was credited. The daily reconciliation compares the balances of two blocks.
 """
 
 from __future__ import annotations

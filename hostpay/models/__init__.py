@@ -18,6 +18,7 @@ from hostpay.models.payment import (
     PaymentStatus,
     SignerTask,
 )
+from hostpay.models.reconciliation import AcceptedDifference, Reconciliation, Result, Scope
 from hostpay.models.transaction import Transaction, TransactionKind, TransactionStatus, TransactionStatusChange
 from hostpay.models.wallet import NonceSlot, Wallet
 
@@ -25,6 +26,7 @@ __all__ = (
     "CLOSED_UNPAID",
     "ON_THE_WIRE",
     "TERMINAL",
+    "AcceptedDifference",
     "Approval",
     "ApprovalAction",
     "ApprovalDecision",
@@ -41,7 +43,10 @@ __all__ = (
     "Pause",
     "PaymentStatus",
     "Receipt",
+    "Reconciliation",
     "Refund",
+    "Result",
+    "Scope",
     "ServiceHealth",
     "SignerTask",
     "Switch",

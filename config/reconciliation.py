@@ -1,0 +1,85 @@
+"""The whole reconciliation: chain, exchange and batches compared in one run, which is stored with what it found."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+from django.utils import timezone
+
+from batches.models import BatchConversion
+from batches.services import reconcile_batches
+from config.lib.audit import Actor
+from config.lib.differences import Line
+from config.lib.errors import ProviderError
+from hostpay.models import Reconciliation, Result, Scope
+from hostpay.services.reconciling import reconcile_chain, reconcile_provider, record_run
+from hostpay.services.reconciling.runs import Balances
+
+logger = logging.getLogger(__name__)
+
+# Whoever asks how often: a run that came to a result serves for a day, less the time that beat may be late.
+_DAILY = timedelta(hours=23)
+# The names of the parts, as they stand in the rows.
+CHAIN, PROVIDER, BATCHES = "chain", "provider", "batches"
+
+
+class CouldNotAskError(Exception):
+    """A part of the daily run could not be asked; the text says which, and why."""
+
+
+def reconcile(
+    *, scope: Scope, actor: Actor, batch: BatchConversion | None = None, since_block: int | None = None
+) -> Reconciliation:
+    """Compare what the scope names, and store the run. One part that cannot be asked does not keep the others from it.
+
+    Nothing is changed but that row.
+    """
+    started_at = timezone.now()
+    balances: list[Balances] = []
+
+    def chain() -> Sequence[Line]:
+        report = reconcile_chain(since_block=since_block)
+        balances.append(report.balances)
+        return report.lines
+
+    asked: dict[Scope, tuple[str, Callable[[], Sequence[Line]]]] = {
+        Scope.CHAIN: (CHAIN, chain),
+        Scope.PROVIDER: (PROVIDER, reconcile_provider),
+        Scope.BATCH: (BATCHES, lambda: reconcile_batches(batch=batch)),
+    }
+    parts: dict[str, Sequence[Line]] = {}
+    failures: dict[str, str] = {}
+    for part, (name, ask) in asked.items():
+        if scope not in {Scope.ALL, part}:
+            continue
+        try:
+            parts[name] = ask()
+        except ProviderError as error:
+            logger.exception("a part of the reconciliation could not be asked", extra={"part": name})
+            failures[name] = str(error)
+    return record_run(
+        scope=scope,
+        subject=str(batch.pk) if batch else "",
+        parts=parts,
+        failures=failures,
+        balances=balances[0] if balances else None,
+        started_at=started_at,
+        actor=actor,
+    )
+
+
+def reconcile_daily(*, actor: Actor) -> Reconciliation | None:
+    """Everything, unless a run of the last day has come to a result; None then.
+
+    Raises:
+        CouldNotAskError: a part of it could not be asked; the next call tries again.
+    """
+    answered = Reconciliation.objects.filter(scope=Scope.ALL, started_at__gt=timezone.now() - _DAILY)
+    if answered.exclude(result=Result.FAILED).exists():
+        return None
+    run = reconcile(scope=Scope.ALL, actor=actor)
+    if run.failures:
+        raise CouldNotAskError("; ".join(f"{part}: {why}" for part, why in run.failures.items()))
+    return run

@@ -1,0 +1,290 @@
+"""`reconcile --provider`: our orders at the exchange against its own word, and orders there that we do not know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db.models import Case, IntegerField, Q, Sum, When
+from django.utils import timezone
+
+from config.lib.differences import Line, Verdict
+from config.lib.money import ETH, USDT, format_units, from_units
+from hostpay import gateways
+from hostpay.models import ExchangeOrder, OrderStatus, PaymentStatus, Scope, Transaction, TransactionStatus
+from hostpay.providers.changenow import (
+    ExchangeState,
+    ExchangeStatus,
+    ListedExchange,
+    NotAllowedError,
+    OrderNotFoundError,
+    same_amount,
+)
+from hostpay.services import health
+from hostpay.services.adopting import UNPAID, differences, units_or_none
+from hostpay.services.reconciling.runs import latest_settled
+from hostpay.services.wallets import our_wallet
+
+# What changed a little before the last run may have been told to neither.
+_OVERLAP = timedelta(days=1)
+_FIRST_LOOK_BACK = timedelta(days=30)
+# A followed order is polled every minute or so: the provider's word is old where nobody has looked for this long.
+_LOOKED_AT_WITHIN = timedelta(minutes=15)
+_MOST_READ = 500
+_MOST_ADDRESSES = 20
+# The deposit is there, or was.
+_PAID = (
+    ExchangeStatus.CONFIRMING,
+    ExchangeStatus.EXCHANGING,
+    ExchangeStatus.SENDING,
+    ExchangeStatus.FINISHED,
+    ExchangeStatus.VERIFYING,
+    ExchangeStatus.REFUNDED,
+)
+_SENT = (TransactionStatus.BROADCAST, TransactionStatus.MINED, TransactionStatus.FINAL)
+
+
+def reconcile_provider() -> list[Line]:
+    """Ask the exchange anew about orders that are open or ended lately, and for those that it has and we do not.
+
+    Raises:
+        ProviderError: the exchange did not answer; nothing is taken for not there.
+    """
+    before = latest_settled(Scope.ALL, Scope.PROVIDER)
+    since = before.started_at - _OVERLAP if before else timezone.now() - _FIRST_LOOK_BACK
+    return [*_reread(since), *_unknown(since)]
+
+
+def _reread(since: datetime) -> list[Line]:
+    is_open = Case(When(status=OrderStatus.OPEN, then=0), default=1, output_field=IntegerField())
+    placed = ExchangeOrder.objects.filter(provider_order_id__isnull=False).select_related("payment__wallet")
+    wanted = placed.filter(Q(status=OrderStatus.OPEN) | Q(status_changed_at__gte=since)).order_by(
+        is_open, "-created_at"
+    )
+    read = list(wanted[:_MOST_READ])
+    found = {order: _compared(order) for order in read}
+    same = sum(not any(line.verdict is not Verdict.AGREES for line in lines) for lines in found.values())
+    summary = Line(
+        row="orders of ours, asked for anew",
+        ours=f"{len(read)}" + (f" of {wanted.count()}" if len(read) == _MOST_READ else ""),
+        theirs=f"{same} as in our books",
+        verdict=Verdict.AGREES if same == len(read) else Verdict.NOTED,
+    )
+    return [summary, *(line for lines in found.values() for line in lines)]
+
+
+def _compared(order: ExchangeOrder) -> list[Line]:
+    try:
+        state = _ask(order.provider_order_id or "")
+    except OrderNotFoundError as error:
+        is_out = order.payment.status not in {PaymentStatus.REQUESTED, PaymentStatus.ORDERED}
+        return [
+            _line(
+                order,
+                f"{order.status}, {_eth(order)}",
+                f"not known: {error}",
+                Verdict.ALARM if is_out and order.is_current else Verdict.DIFFERS,
+                "Ask the exchange's support, with this id; pay nothing to its address.",
+            )
+        ]
+    found = (_terms(order, state), _deposit(order, state), _status(order, state), _proceeds(order, state))
+    return [line for line in found if line is not None] + _further(order, state)
+
+
+def _terms(order: ExchangeOrder, state: ExchangeState) -> Line | None:
+    wrong = differences(order.payment, order, state)
+    if not wrong:
+        return None
+    next_step = "It is not what was ordered: open the breaker, and ask the exchange."
+    return _line(order, "as ordered", "; ".join(wrong), Verdict.ALARM, next_step)
+
+
+def _deposit(order: ExchangeOrder, state: ExchangeState) -> Line | None:
+    """Money that reached the order, against what we sent there."""
+    if state.status not in _PAID and state.payin_hash is None:
+        return None
+    paid = Transaction.objects.filter(
+        slot__payment=order.payment, to_address__iexact=order.payin_address or "", status__in=_SENT
+    ).first()
+    came = f"{state.amount_from:f} ETH" if state.amount_from is not None else "a deposit"
+    if paid is None:
+        return _line(
+            order,
+            f"never paid; {order.status}, payment {order.payment_id} is {order.payment.status}",
+            f"{state.raw_status}, {came} by {state.payin_hash or 'a transaction it does not name'}",
+            Verdict.ALARM,
+            "If it left our wallet, `reconcile --chain` shows it, and adopts what proves itself. Pay this purpose no second time.",
+        )
+    if state.amount_from is None or same_amount(from_units(int(order.send_units), ETH), state.amount_from):
+        return None
+    return _line(
+        order,
+        f"{_eth(order)} sent by {paid.tx_hash}",
+        f"{came} received",
+        Verdict.DIFFERS,
+        "Ask the exchange for what is missing, with the transaction's hash.",
+    )
+
+
+def _status(order: ExchangeOrder, state: ExchangeState) -> Line | None:
+    """An order that has ended must have ended the same way there; one that is open must be looked at."""
+    ended = {
+        OrderStatus.FINISHED: ExchangeStatus.FINISHED,
+        OrderStatus.REFUNDED: ExchangeStatus.REFUNDED,
+    }.get(OrderStatus(order.status))
+    if ended is not None and state.status is not ended:
+        return _line(
+            order,
+            f"{order.status}, by what the chain proves",
+            state.raw_status,
+            Verdict.DIFFERS,
+            "The chain is right about what arrived. Ask the exchange if its word stays.",
+        )
+    if order.status != OrderStatus.OPEN or state.raw_status == (order.provider_status or state.raw_status):
+        return None
+    looked_at = order.polled_at or order.created_at
+    is_followed = timezone.now() - looked_at < _LOOKED_AT_WITHIN
+    return _line(
+        order,
+        f"{order.provider_status} at {looked_at:%Y-%m-%d %H:%M} UTC",
+        state.raw_status,
+        Verdict.NOTED if is_followed else Verdict.DIFFERS,
+        "A worker finds it at its next look."
+        if is_followed
+        else f"Nobody looks at payment {order.payment_id}: are beat and the worker running? (/readyz, manage.py explain)",
+    )
+
+
+def _proceeds(order: ExchangeOrder, state: ExchangeState) -> Line | None:
+    told = units_or_none(state.amount_to)
+    if order.status != OrderStatus.FINISHED or told is None:
+        return None
+    received = int(order.receipts.aggregate(units=Sum("units"))["units"] or 0)
+    if not received or received == told:
+        # What went to an address outside leaves us no receipt.
+        return None
+    return _line(
+        order,
+        f"{_usdt(received)} received, by the chain's logs",
+        f"{_usdt(told)} paid",
+        Verdict.DIFFERS,
+        "What arrived was shared. Ask the exchange for a difference in our disfavour.",
+    )
+
+
+def _further(order: ExchangeOrder, state: ExchangeState) -> list[Line]:
+    """Another deposit to the same address makes an order of its own there."""
+    known = _known(state.further_ids)
+    return [
+        _line(
+            order,
+            "paid once",
+            f"another deposit came to its address: order {order_id}",
+            Verdict.ALARM,
+            "Run `reconcile --chain`: did it leave our wallet? Ask the exchange for its return.",
+        )
+        for order_id in state.further_ids
+        if order_id not in known
+    ]
+
+
+def _unknown(since: datetime) -> list[Line]:
+    """Orders of our account that no order of ours names, with whether money reached them."""
+    addresses = {our_wallet().address}
+    recent = ExchangeOrder.objects.filter(created_at__gte=since).order_by("-created_at")
+    addresses |= set(recent.values_list("payout_address", flat=True)[:_MOST_ADDRESSES])
+    try:
+        listed = _list(addresses, since)
+    except NotAllowedError as error:
+        return [
+            Line(
+                row="orders at the exchange that we do not know",
+                ours="not looked for",
+                theirs=str(error),
+                verdict=Verdict.NOTED,
+                next_step="Only a private key may list; ask the exchange for one. An orphan moves no money by itself.",
+            )
+        ]
+    known = _known(row.order_id for row in listed)
+    unknown = [row for row in listed if row.order_id not in known]
+    summary = Line(
+        row=f"orders at the exchange since {since:%Y-%m-%d %H:%M} UTC",
+        ours=f"{len(listed) - len(unknown)} known",
+        theirs=f"{len(listed)} listed",
+        verdict=Verdict.NOTED if unknown else Verdict.AGREES,
+    )
+    return [summary, *(_orphan(row) for row in unknown)]
+
+
+def _list(addresses: Iterable[str], since: datetime) -> list[ListedExchange]:
+    with health.counted(health.EXCHANGE):
+        found = {
+            row.order_id: row
+            for address in sorted(addresses)
+            for row in gateways.exchange().find_exchanges(payout_address=address, since=since)
+        }
+    return list(found.values())
+
+
+def _orphan(row: ListedExchange) -> Line:
+    name, ours = f"order {row.order_id}", f"not known{_intended(row)}"
+    asked = f"{row.amount_from:f} ETH to {row.payin_address}" if row.amount_from is not None else f"{row.payin_address}"
+    if row.status in UNPAID:
+        return Line(
+            row=name,
+            ours=ours,
+            theirs=f"{row.raw_status}, no deposit; {asked}",
+            verdict=Verdict.NOTED,
+            next_step="It moves no money, and expires.",
+        )
+    state = _ask(row.order_id)
+    if state.payin_hash is None and state.amount_from is None and state.status not in _PAID:
+        return Line(row=name, ours=ours, theirs=f"{row.raw_status}, no deposit; {asked}", verdict=Verdict.NOTED)
+    came = f"{state.amount_from:f} ETH" if state.amount_from is not None else "a deposit"
+    return Line(
+        row=name,
+        ours=ours,
+        theirs=f"{row.raw_status}, {came} at {row.payin_address} by {state.payin_hash or 'a transaction it does not name'}",
+        verdict=Verdict.ALARM,
+        next_step="Money is at an order that no payment of ours has. Run `reconcile --chain`: if it left our wallet, keep that"
+        " halted, release and retry nothing of that amount, and ask the exchange for the order's refund.",
+    )
+
+
+def _intended(row: ListedExchange) -> str:
+    """Whether our own id of an intent stands in it: its answer was lost, and another order was made."""
+    if row.tag is None:
+        return ""
+    intent = ExchangeOrder.objects.filter(pk__in=_uuids(row.tag)).first()
+    return f"; made for intent {intent.pk} of payment {intent.payment_id}, {intent.status}" if intent else ""
+
+
+def _uuids(text: str) -> list[str]:
+    try:
+        return [str(UUID(text))]
+    except ValueError:
+        return []
+
+
+def _known(order_ids: Iterable[str]) -> set[str]:
+    wanted: Sequence[str] = list(order_ids)
+    named = ExchangeOrder.objects.filter(provider_order_id__in=wanted).values_list("provider_order_id", flat=True)
+    return {order_id for order_id in named if order_id is not None}
+
+
+def _ask(order_id: str) -> ExchangeState:
+    with health.counted(health.EXCHANGE):
+        return gateways.exchange().exchange(order_id)
+
+
+def _line(order: ExchangeOrder, ours: str, theirs: str, verdict: Verdict, next_step: str) -> Line:
+    return Line(row=f"order {order.provider_order_id}", ours=ours, theirs=theirs, verdict=verdict, next_step=next_step)
+
+
+def _eth(order: ExchangeOrder) -> str:
+    return format_units(int(order.send_units), ETH)
+
+
+def _usdt(units: int) -> str:
+    return format_units(units, USDT)

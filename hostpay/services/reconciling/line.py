@@ -1,0 +1,270 @@
+"""The wallet's line of nonces: every one that the chain has used, and whose it was by our books."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from django.conf import settings
+from django.db.models import Max, Min
+
+from config.lib.differences import Line, Verdict, compared
+from config.lib.money import ETH, format_units
+from hostpay import gateways
+from hostpay.models import (
+    AcceptedDifference,
+    ExchangeOrder,
+    HostPayment,
+    NonceSlot,
+    OrderStatus,
+    PaymentStatus,
+    Transaction,
+    TransactionStatus,
+    Wallet,
+)
+from hostpay.providers.ethereum import SentTransaction, find_by_nonce
+
+# Each takes some forty questions. More of them than this is no backup an hour old, and is told as a number.
+MOST_LOOKED_UP = 50
+_ENDED = (TransactionStatus.MINED, TransactionStatus.FINAL, TransactionStatus.REVERTED)
+_STILL_OUT = (PaymentStatus.SIGNED, PaymentStatus.BROADCAST)
+ADOPT = "manage.py reconcile --chain --adopt --reason …"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provable:
+    """A transaction that our key signed for exactly one payment, which the books have forgotten."""
+
+    sent: SentTransaction
+    payment: HostPayment
+    order: ExchangeOrder
+
+
+@dataclass(slots=True, kw_only=True)
+class NonceLine:
+    """What was found. `costs_unknown`: transactions of the wallet were not looked up, so its balance proves nothing."""
+
+    lines: list[Line] = field(default_factory=list)
+    provable: list[Provable] = field(default_factory=list)
+    sent: list[SentTransaction] = field(default_factory=list)
+    costs_unknown: bool = False
+
+
+def examine_line(wallet: Wallet, *, settled_block: int) -> NonceLine:
+    """Account for every nonce below the chain's. What is not of ours is looked up and told with what it did.
+
+    Raises:
+        ProviderError: the node did not answer, or does not keep what was asked for.
+    """
+    node = gateways.node()
+    # The chain first: what it has seen by now was committed here before it was sent.
+    head = node.block_number()
+    used = node.nonce(wallet.address, head)
+    pooled = node.nonce(wallet.address, "pending")
+    found = NonceLine()
+    wallet.refresh_from_db()
+    found.lines.append(_next_nonce(wallet, used, pooled))
+    _before_the_books(wallet, used, found)
+    looked_into = _looked_into()
+    slots: dict[int, NonceSlot | None] = dict.fromkeys(_unknown(wallet, used, found))
+    slots |= {slot.nonce: slot for slot in _undecided(wallet, used)}
+    for nonce, slot in sorted(slots.items()):
+        if nonce in looked_into:
+            found.lines.append(looked_into[nonce])
+        else:
+            _look_up(wallet, nonce, head, settled_block, found, slot=slot)
+    found.lines.append(_accounted(wallet, used))
+    return found
+
+
+def match(sent: SentTransaction, wallet: Wallet, slot: NonceSlot | None) -> Provable | None:
+    """The payment that the transaction was certainly signed for: nonce, receiver and value leave no other."""
+    order = _order_at(sent)
+    if order is None or sent.data or int(order.send_units) != sent.value_wei or not order.is_current:
+        return None
+    payment = order.payment
+    if payment.wallet_id != wallet.pk:
+        return None
+    if slot is not None:
+        is_its_own = slot.payment_id == payment.pk and payment.status in _STILL_OUT
+        return Provable(sent=sent, payment=payment, order=order) if is_its_own else None
+    is_forgotten = (
+        payment.status == PaymentStatus.ORDERED
+        and order.status == OrderStatus.OPEN
+        and not NonceSlot.objects.filter(payment=payment).exists()
+    )
+    return Provable(sent=sent, payment=payment, order=order) if is_forgotten else None
+
+
+def _next_nonce(wallet: Wallet, used: int, pooled: int) -> Line:
+    expected = used if wallet.next_nonce is None else wallet.next_nonce
+    row = f"next nonce of wallet {wallet.address}"
+    if expected == used + 1 and wallet.payments.on_the_wire().exists():
+        return Line(row=row, ours=str(expected), theirs=f"{used}, and a payment of ours is out", verdict=Verdict.AGREES)
+    if expected == used < pooled:
+        return Line(
+            row=row,
+            ours=str(expected),
+            theirs=f"{used}, and {pooled - used} more in the node's pool",
+            verdict=Verdict.ALARM,
+            next_step="Somebody else uses the key: pause signing, and find out who.",
+        )
+    ahead = "The node lags, or a transaction of ours is gone; the same bytes are sent again with the next payment."
+    behind = "The books are behind the chain: see each nonce that they do not know."
+    return compared(row, expected, used, next_step=ahead if expected > used else behind)
+
+
+def _before_the_books(wallet: Wallet, used: int, found: NonceLine) -> None:
+    first = wallet.nonce_slots.aggregate(first=Min("nonce"))["first"]
+    if not first or not used:
+        return
+    found.lines.append(_range_line(0, min(first, used) - 1, "used before the first payment of our books"))
+
+
+def _unknown(wallet: Wallet, used: int, found: NonceLine) -> list[int]:
+    """The nonces that no payment of ours was given, the newest of them; older ones are told as a number."""
+    slots = set(wallet.nonce_slots.values_list("nonce", flat=True))
+    missing = [nonce for nonce in range(min(slots, default=0), used) if nonce not in slots]
+    older, newest = missing[:-MOST_LOOKED_UP], missing[-MOST_LOOKED_UP:]
+    if not slots and not ExchangeOrder.objects.filter(status=OrderStatus.OPEN).exists():
+        # Nothing of ours can be among them, and the wallet may have had a long life before.
+        older, newest = missing, []
+    if older:
+        found.costs_unknown = True
+        found.lines.append(_range_line(older[0], older[-1], f"{len(older)} of them used, and not looked up"))
+    return newest
+
+
+def _looked_into() -> dict[int, Line]:
+    """What a person has accepted of single nonces: who used one does not change, so it is not looked up again."""
+    found = {}
+    for accepted in AcceptedDifference.objects.filter(row__startswith="nonce "):
+        found[int(accepted.row.split()[1])] = Line(
+            row=accepted.row, ours=accepted.ours, theirs=accepted.theirs, verdict=Verdict.ACCEPTED
+        )
+    return found
+
+
+def _undecided(wallet: Wallet, used: int) -> Sequence[NonceSlot]:
+    """Nonces of ours that the chain has used, and for which no transaction of ours is known to be in a block."""
+    slots = wallet.nonce_slots.filter(nonce__lt=used).select_related("payment")
+    return list(slots.exclude(transactions__status__in=_ENDED).order_by("-nonce")[:MOST_LOOKED_UP])
+
+
+def _look_up(
+    wallet: Wallet, nonce: int, head: int, settled_block: int, found: NonceLine, *, slot: NonceSlot | None = None
+) -> None:
+    sent = find_by_nonce(
+        gateways.node(), sender=wallet.address, nonce=nonce, lowest=_lowest_block(wallet, nonce), highest=head
+    )
+    if sent is None:
+        found.costs_unknown = True
+        found.lines.append(_used_by_no_transaction(nonce))
+        return
+    found.sent.append(sent)
+    if slot is not None and slot.transactions.filter(tx_hash=sent.tx_hash).exists():
+        found.lines.append(_under_way(sent, slot))
+        return
+    provable = match(sent, wallet, slot)
+    if provable is None:
+        found.lines.append(_foreign(sent, slot))
+        return
+    if sent.block_number <= settled_block:
+        found.provable.append(provable)
+    found.lines.append(_provable_line(provable, is_final=sent.block_number <= settled_block))
+
+
+def _lowest_block(wallet: Wallet, nonce: int) -> int:
+    """A transaction is in no earlier block than one of the same wallet with a lower nonce."""
+    below = Transaction.objects.filter(
+        slot__wallet=wallet, slot__nonce__lt=nonce, status__in=(TransactionStatus.FINAL, TransactionStatus.REVERTED)
+    ).aggregate(block=Max("block_number"))["block"]
+    return int(below or 0)
+
+
+def _order_at(sent: SentTransaction) -> ExchangeOrder | None:
+    if sent.to_address is None:
+        return None
+    orders = ExchangeOrder.objects.select_related("payment__wallet")
+    return orders.filter(payin_address__iexact=sent.to_address).first()
+
+
+def _range_line(first: int, last: int, what: str) -> Line:
+    return Line(
+        row=f"nonces {first} to {last}" if first != last else f"nonce {first}",
+        ours="not known",
+        theirs=what,
+        verdict=Verdict.DIFFERS,
+        next_step="If the wallet was used before Sluice had it, sign the run off and say so.",
+    )
+
+
+def _used_by_no_transaction(nonce: int) -> Line:
+    return Line(
+        row=f"nonce {nonce}",
+        ours="not known",
+        theirs="used, and by no transaction of the wallet in that block",
+        verdict=Verdict.ALARM,
+        next_step="An authorisation (EIP-7702) may have been signed with the key: pause signing, and find out who.",
+    )
+
+
+def _under_way(sent: SentTransaction, slot: NonceSlot) -> Line:
+    return Line(
+        row=f"nonce {sent.nonce}",
+        ours=f"{sent.tx_hash} of payment {slot.payment_id}, {slot.payment.status}",
+        theirs=f"{sent.tx_hash} in block {sent.block_number}",
+        verdict=Verdict.NOTED,
+        next_step="A worker finds it at its next look.",
+    )
+
+
+def _provable_line(provable: Provable, *, is_final: bool) -> Line:
+    sent = provable.sent
+    wait = f"It proves itself as ours: {ADOPT}"
+    not_yet = f"It proves itself as ours; once it has {settings.ETH_CONFIRMATIONS} confirmations: {ADOPT}"
+    return Line(
+        row=f"nonce {sent.nonce}",
+        ours=f"not known; payment {provable.payment.pk} is {provable.payment.status}, its order"
+        f" {provable.order} takes {_eth(int(provable.order.send_units))} at {provable.order.payin_address}",
+        theirs=_said(sent),
+        verdict=Verdict.DIFFERS,
+        next_step=wait if is_final else not_yet,
+    )
+
+
+def _foreign(sent: SentTransaction, slot: NonceSlot | None) -> Line:
+    order = _order_at(sent)
+    ours = "not known" if slot is None else f"given to payment {slot.payment_id}, {slot.payment.status}"
+    if order is not None:
+        ours += f"; it paid order {order} ({order.status}) of payment {order.payment_id} ({order.payment.status})"
+        next_step = (
+            "Money of ours is at that order. Keep the wallet halted, release nothing of that payment, and ask the"
+            " exchange for it; then sign the run off."
+        )
+    else:
+        next_step = (
+            "Keep the wallet halted until you know who sent it. An order made after a backup shows under --provider"
+            " with this pay-in address. If it was you, sign the run off and lift the halt; if nobody knows, the key is"
+            " stolen: pause signing and move the funds."
+        )
+    return Line(row=f"nonce {sent.nonce}", ours=ours, theirs=_said(sent), verdict=Verdict.ALARM, next_step=next_step)
+
+
+def _accounted(wallet: Wallet, used: int) -> Line:
+    known = wallet.nonce_slots.filter(nonce__lt=used).count()
+    return Line(
+        row="nonces used on chain",
+        ours=f"{known} given to payments",
+        theirs=f"{used}",
+        verdict=Verdict.AGREES if known == used else Verdict.NOTED,
+    )
+
+
+def _said(sent: SentTransaction) -> str:
+    to = sent.to_address or "a new contract"
+    return f"{_eth(sent.value_wei)} to {to} by {sent.tx_hash} in block {sent.block_number}"
+
+
+def _eth(wei: int) -> str:
+    return format_units(wei, ETH)

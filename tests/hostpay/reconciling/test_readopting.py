@@ -1,0 +1,157 @@
+"""Books from a backup: what left the wallet meanwhile is found on chain, proven, and taken back into them."""
+
+from __future__ import annotations
+
+import pytest
+
+from config.invariants import examine
+from config.lib.errors import RefusedError
+from hostpay import services
+from hostpay.models import ExchangeOrder, NonceSlot, Wallet
+from hostpay.services.reconciling import readopt_sent, sign_off
+from tests.hostpay.chain import ACTOR, ALICE, look, ordered, requested, use_key_elsewhere, variants
+from tests.hostpay.reconciling.books import line_of, reconciled, settle_books
+from tests.hostpay.test_outages import restore_from_before_the_signature
+from tests.lib.world import World
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_f69_a_payment_that_the_backup_forgot_is_adopted_and_goes_on_to_its_end(world: World) -> None:
+    world.drive_to(ordered(world), "settled")
+    settle_books(world)
+    payment = world.drive_to(ordered(world), "final")
+    (before,) = variants(payment)
+    sent = world.sent_transactions()
+    restore_from_before_the_signature(payment, before.slot.nonce)
+
+    # The gate is closed: another payment finds the chain ahead of the books.
+    other = look(requested())
+    assert "used elsewhere" in Wallet.objects.get().halted_reason
+    assert other.status == "ordered"
+
+    # The report says what there is to do, and does nothing.
+    run = reconciled("chain")
+    told = line_of(run, f"nonce {before.slot.nonce}")
+    assert (run.result, told.verdict) == ("differs", "differs")
+    assert str(payment.pk) in told.ours
+    assert before.tx_hash in told.theirs
+    assert "--adopt" in told.next_step
+    assert not NonceSlot.objects.filter(payment=payment).exists()
+    assert Wallet.objects.get().halted_reason
+
+    done = readopt_sent(actor=ALICE, reason="restored from the backup of 14:00")
+
+    (adopted,) = done.adopted
+    assert (adopted.tx_hash, bytes(adopted.raw), adopted.slot.nonce) == (
+        before.tx_hash,
+        bytes(before.raw),
+        before.slot.nonce,
+    )
+    assert adopted.status == "final"
+    assert done.is_open
+    assert done.left == []
+    assert not Wallet.objects.get().halted_reason
+
+    # Both go on by themselves, and one of them sends: the other was paid before the backup was restored.
+    payment = world.drive_to(payment, "settled")
+    other = world.drive_to(other, "settled")
+    assert world.sent_transactions() == sent + 1
+    assert payment.received_units
+    assert reconciled("chain").result == "agrees"
+    assert [str(finding) for finding in examine() if not finding.holds] == []
+
+
+def test_f69_two_forgotten_payments_are_adopted_in_their_order(world: World) -> None:
+    world.drive_to(ordered(world), "settled")
+    settle_books(world)
+    payments = [world.drive_to(ordered(world), "final") for _ in range(2)]
+    nonces = [NonceSlot.objects.get(payment=payment).nonce for payment in payments]
+    for payment in payments:
+        restore_from_before_the_signature(payment, nonces[0])
+
+    done = readopt_sent(actor=ALICE, reason="restored")
+
+    assert [each.slot.nonce for each in done.adopted] == nonces
+    assert [each.slot.payment for each in done.adopted] == payments
+    assert done.is_open
+    assert Wallet.objects.get().next_nonce == nonces[1] + 1
+
+
+def test_f69_a_payment_in_review_after_a_halt_lifted_too_soon_is_adopted_all_the_same(world: World) -> None:
+    world.drive_to(ordered(world), "settled")
+    settle_books(world)
+    payment = world.drive_to(ordered(world), "final")
+    nonce = NonceSlot.objects.get(payment=payment).nonce
+    restore_from_before_the_signature(payment, nonce)
+    payment = look(payment)
+    assert "nothing was signed" in payment.review_reason
+
+    done = readopt_sent(actor=ALICE, reason="restored")
+
+    assert len(done.adopted) == 1
+    payment.refresh_from_db()
+    assert (payment.status, payment.review_reason) == ("final", "")
+    assert world.drive_to(payment, "settled").received_units
+
+
+def test_f69_a_foreign_transaction_keeps_the_wallet_halted_beside_what_is_adopted(world: World) -> None:
+    world.drive_to(ordered(world), "settled")
+    settle_books(world)
+    payment = world.drive_to(ordered(world), "final")
+    nonce = NonceSlot.objects.get(payment=payment).nonce
+    restore_from_before_the_signature(payment, nonce)
+    foreign = use_key_elsewhere(world)
+    world.anvil.mine(3)
+
+    done = readopt_sent(actor=ALICE, reason="restored")
+
+    assert [each.slot.nonce for each in done.adopted] == [nonce]
+    assert not done.is_open
+    assert any(foreign in line.theirs for line in done.left)
+    halted = Wallet.objects.get().halted_reason
+    assert f"nonce {nonce + 1}" in halted
+    assert look(requested()).status == "ordered"
+
+    # Known, and signed off by a person, it keeps nobody: the halt is that person's to lift.
+    run = reconciled("chain")
+    assert (run.result, line_of(run, f"nonce {nonce + 1}").verdict) == ("differs", "alarm")
+    sign_off(run=run, actor=ALICE, reason="it was my own sweep")
+    services.lift_halt(wallet=Wallet.objects.get(), actor=ALICE, reason="it was my own sweep")
+    assert reconciled("chain").result == "agrees"
+
+
+def test_f69_a_transaction_of_another_value_is_not_adopted(world: World) -> None:
+    world.drive_to(ordered(world), "settled")
+    settle_books(world)
+    payment = world.drive_to(ordered(world), "final")
+    nonce = NonceSlot.objects.get(payment=payment).nonce
+    restore_from_before_the_signature(payment, nonce)
+    ExchangeOrder.objects.filter(payment=payment).update(send_units=payment.amount_units + 1)
+
+    done = readopt_sent(actor=ALICE, reason="restored")
+
+    assert done.adopted == []
+    assert not done.is_open
+    assert not NonceSlot.objects.filter(payment=payment).exists()
+    (alarm,) = [line for line in done.left if line.verdict == "alarm"]
+    assert "it paid order" in alarm.ours
+    assert "release nothing" in alarm.next_step
+
+
+def test_only_a_person_with_a_reason_adopts(world: World) -> None:
+    with pytest.raises(RefusedError, match="Only a person"):
+        readopt_sent(actor=ACTOR, reason="restored")
+    with pytest.raises(RefusedError, match="needs a reason"):
+        readopt_sent(actor=ALICE, reason=" ")
+
+
+def test_with_nothing_to_adopt_a_halt_is_left_to_the_person_who_lifts_it(world: World) -> None:
+    world.drive_to(ordered(world), "settled")
+    settle_books(world)
+    services.halt_wallet(wallet=Wallet.objects.get(), actor=ALICE, reason="the key was seen elsewhere")
+
+    done = readopt_sent(actor=ALICE, reason="restored")
+
+    assert (done.adopted, done.left, done.is_open) == ([], [], False)
+    assert Wallet.objects.get().halted_reason == "the key was seen elsewhere"
