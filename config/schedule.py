@@ -46,6 +46,13 @@ SCHEDULE: tuple[Entry, ...] = (
         needs_others=True,
     ),
     Entry(
+        name="reconcile",
+        task="config.tasks.reconcile",
+        every_s=3600,
+        why="Once a day compares the books with chain and exchange; tried each hour until all of it could be asked.",
+        needs_others=True,
+    ),
+    Entry(
         name="follow NOWPayments",
         task="payouts.tasks.sweep_nowpayments",
         every_s=settings.SWEEP_EVERY_S,

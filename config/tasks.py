@@ -2,15 +2,17 @@
 
 from celery import shared_task
 
+from config import reconciliation
 from config.invariants import Finding, examine
-from config.lib.audit import beat
-from hostpay.models import BreakerCause
+from config.lib.audit import admin, beat
+from hostpay.models import BreakerCause, Scope
 from hostpay.services import beating
 from hostpay.services.breaking import open_breaker, was_looked_into
 
 HEARTBEAT = "check_invariants"
 # Apart, so that a node that is away does not look like books that nobody checks.
 CHAIN_HEARTBEAT = "check_chain_invariants"
+RECONCILE_HEARTBEAT = "reconcile"
 
 
 class InvariantError(Exception):
@@ -39,6 +41,23 @@ def check_chain_invariants() -> None:
     """
     with beating(CHAIN_HEARTBEAT):
         _judge(examine(with_database=False))
+
+
+@shared_task
+def reconcile() -> None:
+    """The daily comparison of the books with chain and exchange; what differs is in its row, and under “Needs me”.
+
+    Raises:
+        CouldNotAskError: a part of it could not be asked.
+    """
+    with beating(RECONCILE_HEARTBEAT):
+        reconciliation.reconcile_daily(actor=beat("reconcile"))
+
+
+@shared_task
+def reconcile_now(scope: str, username: str) -> None:
+    """The same at once, because an operator asked."""
+    reconciliation.reconcile(scope=Scope(scope), actor=admin(username))
 
 
 def _judge(findings: list[Finding]) -> None:
