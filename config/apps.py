@@ -28,3 +28,5 @@ class SluiceAdminConfig(AdminConfig):
         from config.admin_site.foreign import dress  # noqa: PLC0415
 
         dress(admin.site)
+        # It shows parts of all apps, so none of them can register it.
+        from config.admin_site import reconciliations  # noqa: F401, PLC0415

@@ -71,6 +71,7 @@ UNFOLD: dict[str, Any] = {
                     "badge": "config.admin_site.navigation.needs_me_count",
                     "badge_variant": "warning",
                 },
+                _item("Reconciliation", "balance", "hostpay.reconciliation"),
             ),
             _group(
                 "Conversion",
@@ -117,6 +118,7 @@ UNFOLD: dict[str, Any] = {
                 _item("Host payments", "history", "hostpay.hostpaymentstatuschange"),
                 _item("Exchange orders", "history", "hostpay.exchangeorderstatuschange"),
                 _item("Transactions", "history", "hostpay.transactionstatuschange"),
+                _item("Known differences", "rule_folder", "hostpay.accepteddifference"),
                 _item("Used tokens", "token", "hostpay.usedtoken"),
                 is_folded=True,
             ),

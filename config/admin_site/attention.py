@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from django.db.models import F, Subquery
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from batches.models import BatchConversion, BatchStatus
 from config.lib.adminkit.links import list_of, page_of
-from hostpay.models import Approval, Breaker, HostPayment, Wallet
+from hostpay.models import Approval, Breaker, HostPayment, Reconciliation, Scope, Wallet
+from hostpay.services.reconciling.runs import lines_of
 from payouts.models import Accumulation, InboundEvent, NowPayment, Outcome
 
 # A wait this long is no longer the provider's usual slowness.
@@ -47,7 +50,7 @@ class Attention:
 
 def attention() -> Attention:
     """Everything that waits for a person, in a handful of queries."""
-    kinds = (_control(), _payments(), _held(), _events(), _now_payments(), _failed_batches())
+    kinds = (_control(), _reconciliation(), _payments(), _held(), _events(), _now_payments(), _failed_batches())
     items = [item for kind, _ in kinds for item in kind]
     more = [link for kind, link in kinds if len(kind) >= _MOST_OF_A_KIND]
     order = {"bad": 0, "wait": 1}
@@ -85,6 +88,34 @@ def _control() -> tuple[list[Item], tuple[str, str]]:
         for each in proposed[:_MOST_OF_A_KIND]
     ]
     return items, ("approvals", list_of(Approval))
+
+
+def _reconciliation() -> tuple[list[Item], tuple[str, str]]:
+    """The latest run that did not agree, unless a later one of everything does, or somebody signed it off."""
+    settled = Reconciliation.objects.settled().filter(scope=Scope.ALL).order_by("-id").values("id")[:1]
+    later = (
+        Reconciliation.objects.unresolved().annotate(settled=Coalesce(Subquery(settled), 0)).filter(id__gt=F("settled"))
+    )
+    items = [
+        Item(
+            kind="reconciliation",
+            tone="bad",
+            sentence=f"Run {run.pk} of {run.get_scope_display()}: {_found_by(run)}",
+            url=page_of(run),
+            since=run.finished_at,
+        )
+        for run in later.order_by("-id")[:1]
+    ]
+    return items, ("reconciliations", list_of(Reconciliation))
+
+
+def _found_by(run: Reconciliation) -> str:
+    failed = [f"{part} could not be asked: {why}" for part, why in run.failures.items()]
+    differing = [line for line in lines_of(run) if line.is_open]
+    if not differing:
+        return "; ".join(failed)
+    more = f", and {len(differing) - 1} more" if len(differing) > 1 else ""
+    return "; ".join([*failed, f"{differing[0]}{more}"])
 
 
 def _payments() -> tuple[list[Item], tuple[str, str]]:

@@ -13,6 +13,9 @@ from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from batches.models import BatchConversion, BatchStatus, Decision, ThresholdCheck
+from config.lib.audit import admin
+from config.lib.differences import Line
+from config.lib.differences import Verdict as Compared
 from config.lib.money import USDT, to_units
 from hostpay import services as hostpay
 from hostpay.models import (
@@ -26,11 +29,14 @@ from hostpay.models import (
     PaymentStatus,
     Receipt,
     Refund,
+    Scope,
     ServiceHealth,
     Switch,
     Transaction,
     UsedToken,
 )
+from hostpay.services.reconciling import record_run, sign_off
+from hostpay.services.reconciling.runs import Balances
 from payouts import services as payouts
 from payouts.models import Accumulation, InboundEvent, NowPayment, Outcome, RequestKey, Verdict
 from payouts.services.members import claim_pending, credit_shares
@@ -227,8 +233,34 @@ def _others(payment: HostPayment, accumulation: Accumulation) -> None:
         proposed_by="admin:anna",
         expires_at=now + timedelta(hours=1),
     )
+    _reconciled()
     every, _ = IntervalSchedule.objects.get_or_create(every=900, period="seconds")
     PeriodicTask.objects.create(
         name="check the threshold", task="batches.tasks.check_threshold", interval=every, last_run_at=now
     )
     CrontabSchedule.objects.create()
+
+
+def _reconciled() -> None:
+    """One run with every verdict, and signed off."""
+    lines = [
+        Line(row="nonces used on chain", ours="3 given to payments", theirs="3"),
+        Line(
+            row="nonce 4",
+            ours="not known",
+            theirs=f"0.5 ETH to {rows.PAYIN} by 0x{'ab' * 32} in block 21",
+            verdict=Compared.ALARM,
+            next_step="Keep the wallet halted until you know who sent it.",
+        ),
+        Line(row="order 4b1", ours="not known", theirs="waiting, no deposit", verdict=Compared.NOTED),
+    ]
+    run = record_run(
+        scope=Scope.ALL,
+        subject="",
+        parts={"chain": lines[:2], "provider": lines[2:], "batches": []},
+        failures={},
+        balances=Balances(block_number=40, eth_wei=10**18, usdt_units=12_004_118_220),
+        started_at=timezone.now(),
+        actor=ACTOR,
+    )
+    sign_off(run=run, actor=admin("anna"), reason="it was my own sweep")

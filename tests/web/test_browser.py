@@ -13,6 +13,7 @@ from django.urls import reverse
 from playwright.sync_api import Browser, Page, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
+from hostpay.models import Reconciliation
 from tests.lib.browsers import CHROMIUM
 from tests.web.scene import Scene, play
 
@@ -69,6 +70,7 @@ def test_it_opens_without_an_error_or_an_outside_request(
         reverse("admin:payouts_accumulation_changelist"),
         reverse("admin:batches_batchconversion_change", args=(stage.done.pk,)),
         reverse("admin:hostpay_hostpayment_change", args=(stage.stuck.pk,)),
+        reverse("admin:hostpay_reconciliation_change", args=(Reconciliation.objects.get().pk,)),
         reverse("admin:batches_conversionpolicy_do", args=("set",)),
         reverse("admin:django_celery_beat_periodictask_changelist"),
     ]
