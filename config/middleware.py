@@ -10,6 +10,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from config import logs
+from config.lib.problems import problem
 from config.proxies import Peers, client_address
 
 # No inline scripts anywhere, and nothing from elsewhere. 'unsafe-eval' is for Alpine, with which unfold writes its
@@ -77,6 +78,24 @@ class RequestIdMiddleware:
             logs.request_id.reset(token)
         response.headers["X-Request-ID"] = request_id
         return response
+
+
+class BodyMiddleware:
+    """Refuses, before a byte of it is read, a body that is larger than any of ours, of unknown length, or compressed."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        meta = request.META
+        announced, most = meta.get("CONTENT_LENGTH") or "0", settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        if "HTTP_TRANSFER_ENCODING" in meta:
+            return problem(411, "length_required", "Send the body whole, with a Content-Length.")
+        if not announced.isdecimal() or int(announced) > most:
+            return problem(413, "body_too_large", f"No request has more than {most} bytes.")
+        if meta.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
+            return problem(415, "unsupported_media_type", "Send the body without a content encoding.")
+        return self.get_response(request)
 
 
 class ContentSecurityPolicyMiddleware:

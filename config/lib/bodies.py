@@ -31,12 +31,14 @@ class ExactJsonParser(BaseParser):
         self,
         stream: Any,
         media_type: str | None = None,  # noqa: ARG002 (DRF's signature)
-        parser_context: Mapping[str, Any] | None = None,  # noqa: ARG002
+        parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
         """The parsed body; raises BodyTooLargeError, or ParseError for what `loads_exact` refuses."""
-        body = stream.read(_MAX_BODY_BYTES + 1)
-        if len(body) > _MAX_BODY_BYTES:
+        # Before it is read. One without a length does not get here, and none is longer than it says.
+        meta = (parser_context or {})["request"].META
+        if int(meta["CONTENT_LENGTH"]) > _MAX_BODY_BYTES:
             raise BodyTooLargeError
+        body = stream.read()
         try:
             return loads_exact(body)
         except InexactJsonError as error:

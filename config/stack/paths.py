@@ -104,12 +104,6 @@ class State:
     def broker_url(self) -> str:
         return f"redis+socket://{self.redis_socket}"
 
-    @property
-    def database_url(self) -> str:
-        """The embedded server's address in the form django-environ reads: a socket folder as percent-coded host."""
-        host = os.fspath(self.sockets).replace("%", "%25").replace("/", "%2F")
-        return f"postgres://{DATABASE_USER}@{host}:{POSTGRES_PORT}/{DATABASE_NAME}"
-
     def make(self) -> None:
         """Creates the folders; those that hold secrets or sockets are the owner's alone."""
         self.root.mkdir(parents=True, exist_ok=True)
