@@ -14,8 +14,9 @@ MASK = "***"
 # Shorter values would mask ordinary words; the settings demand longer secrets wherever they matter.
 SHORTEST_MASKED = 6
 TELLING_NAMES = r"pass(?:word|phrase)?|secret|token|api[_-]?key|private[_-]?key|authorization|signature|cookie"
+# A value ends where its line does, which in a finished line is written as \\n: what comes after it in a traceback stays.
 SECRET_PAIR = re.compile(
-    rf"(?i)([\w-]*(?:{TELLING_NAMES})[\w-]*[\"']?\s*[=:]\s*)(?:\"[^\"]*\"|'[^']*'|(?:Bearer\s+)?[^\s,;&]+)"
+    rf"(?i)([\w-]*(?:{TELLING_NAMES})[\w-]*[\"']?\s*[=:]\s*)(?:\"[^\"]*\"|'[^']*'|(?:Bearer\s+)?(?:(?!\\n)[^\s,;&])+)"
 )
 PLAIN = re.compile(r"[^\s\"=]+")
 

@@ -1,4 +1,4 @@
-"""Whether the program is alive and does its work, and the answers when nothing else answers."""
+"""Whether the program is alive and does its work, and its figures."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from django.conf import settings
 from django.db import DatabaseError, Error, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
-from django.views import defaults
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from django_celery_beat.models import PeriodicTask
 
 from config.celery import app
 from config.lib.exposition import CONTENT_TYPE, exposition
-from config.lib.problems import is_for_programs, problem
+from config.lib.problems import problem
 from config.metrics import families
 from config.proxies import Peers
 from config.schedule import SCHEDULE, Entry
@@ -76,30 +75,6 @@ def metrics(request: HttpRequest) -> HttpResponse:
         logger.exception("metrics cannot be asked")
         return problem(503, "database_unavailable", "The figures cannot be asked.", headers={"Retry-After": "30"})
     return HttpResponse(text, content_type=CONTENT_TYPE)
-
-
-def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    if is_for_programs(request):
-        return problem(404, "not_found", "There is nothing at this address.")
-    return defaults.page_not_found(request, exception)
-
-
-def server_error(request: HttpRequest) -> HttpResponse:
-    if is_for_programs(request):
-        return problem(500, "internal_error", "The request was not carried out; the log has the reason.")
-    return defaults.server_error(request)
-
-
-def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    if is_for_programs(request):
-        return problem(400, "bad_request", "The request cannot be read.")
-    return defaults.bad_request(request, exception)
-
-
-def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
-    if is_for_programs(request):
-        return problem(403, "permission_denied", "This is not for the caller.")
-    return defaults.permission_denied(request, exception)
 
 
 def _may_scrape(request: HttpRequest) -> bool:
