@@ -98,6 +98,8 @@ UNFOLD: dict[str, Any] = {
                 _item("Destination changes", "edit_location_alt", "payouts.destinationchange"),
                 _item("API keys", "key", "payouts.apikey"),
                 _item("Request keys", "replay", "payouts.requestkey"),
+                _item("Failed tries", "front_hand", "payouts.failedtries"),
+                _item("Turned away", "block", "payouts.rejecteddeliveries"),
             ),
             _group(
                 "System",

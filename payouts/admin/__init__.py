@@ -1,3 +1,21 @@
-from payouts.admin import accumulations, api_keys, clients, destinations, inbound, nowpayments, request_keys
+from payouts.admin import (
+    accumulations,
+    api_keys,
+    clients,
+    destinations,
+    failed_tries,
+    inbound,
+    nowpayments,
+    request_keys,
+)
 
-__all__ = ("accumulations", "api_keys", "clients", "destinations", "inbound", "nowpayments", "request_keys")
+__all__ = (
+    "accumulations",
+    "api_keys",
+    "clients",
+    "destinations",
+    "failed_tries",
+    "inbound",
+    "nowpayments",
+    "request_keys",
+)

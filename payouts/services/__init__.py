@@ -16,6 +16,7 @@ from payouts.services.facts import InvalidJsonError, PaymentFacts, facts_of, rea
 from payouts.services.failed_tries import (
     count_failure,
     forget_failed_tries,
+    forget_failures_of,
     forgive_login,
     rejected_totals,
     take_turn_to_log_in,
@@ -64,6 +65,7 @@ __all__ = (
     "failed_events",
     "find_api_key",
     "forget_failed_tries",
+    "forget_failures_of",
     "forget_request_keys",
     "forgive_login",
     "hold_accumulation",

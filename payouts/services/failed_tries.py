@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import logging
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -11,7 +12,11 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
+from config.lib.audit import Actor
+from config.lib.errors import RefusedError
 from payouts.models import FailedTries, RejectedDeliveries, TryKind
+
+logger = logging.getLogger(__name__)
 
 MINUTE = timedelta(minutes=1)
 # Failures to log in are forgotten after so long, and this many are free: of a name from one address, of an address.
@@ -69,6 +74,20 @@ def forget_failed_tries() -> int:
     """Delete what bounds nothing any more; says how much."""
     deleted, _ = FailedTries.objects.filter(failed_at__lt=timezone.now() - _KEPT).delete()
     return deleted
+
+
+def forget_failures_of(*, tries: FailedTries, actor: Actor, reason: str) -> None:
+    """Hear somebody again who has to wait.
+
+    Raises:
+        RefusedError: without a reason.
+    """
+    if not reason.strip():
+        raise RefusedError(why="The failures were not forgotten: a reason is missing.", next_step="Say why.")
+    FailedTries.objects.filter(pk=tries.pk).update(failures=0)
+    logger.info(
+        "failed tries forgotten", extra={"kind": tries.kind, "who": tries.who, "actor": str(actor), "reason": reason}
+    )
 
 
 def rejected_totals() -> list[tuple[str, str, int]]:

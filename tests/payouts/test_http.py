@@ -49,17 +49,6 @@ def test_f16_a_body_of_twenty_megabytes_is_refused_before_it_is_sent(live_server
     assert not InboundEvent.objects.exists()
 
 
-def test_f16_a_body_without_a_length_is_refused(server: http.client.HTTPConnection) -> None:
-    body = json.dumps(payment()).encode()
-    headers = {**signed_headers(body), "Content-Type": "application/json", "Transfer-Encoding": "chunked"}
-
-    server.request("POST", URL, iter([body]), headers, encode_chunked=True)
-    answer = server.getresponse()
-
-    assert (answer.status, json.loads(answer.read())["code"]) == (411, "length_required")
-    assert not InboundEvent.objects.exists()
-
-
 def test_f12_a_header_sent_twice_does_not_help(server: http.client.HTTPConnection) -> None:
     client()
     body = json.dumps(payment()).encode()

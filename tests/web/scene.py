@@ -219,6 +219,10 @@ def _others(payment: HostPayment, accumulation: Accumulation) -> None:
     RequestKey.objects.create(
         caller="api:sk_0000", key="key-1", fingerprint="0" * 64, locked_until=timezone.now(), status=201, body=b"{}"
     )
+    payouts.turn_away(
+        source="api", event_id="", headers={}, body=b"{}", why="signature", sentence="No valid signature.",
+        address="192.0.2.7",
+    )  # fmt: skip
     payouts.create_api_key(name="grafana", scopes=["read"], actor=ACTOR)
     Heartbeat.objects.create(name="sweep_payments", started_at=now, succeeded_at=now)
     UsedToken.objects.create(nonce="n", purpose="tests")

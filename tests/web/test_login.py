@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -123,3 +124,19 @@ def test_old_failures_are_forgotten() -> None:
         assert [take_turn_to_log_in(username="anna", address="192.0.2.1") for _ in range(5)] == [0] * 5
         clock.shift(timedelta(days=1, seconds=1))
         assert forget_failed_tries() == 2
+
+
+def test_an_operator_lets_somebody_try_again_at_once() -> None:
+    operator = Browser()
+    operator.force_login(User.objects.get())
+    for _ in range(6):
+        log_in()
+    rows = FailedTries.objects.all()
+
+    for row in rows:
+        url = f"/admin/payouts/failedtries/{row.pk}/do/forget/"
+        token = re.search(r'name="token" value="([^"]+)"', operator.get(url).content.decode())
+        assert token is not None
+        operator.post(url, {"token": token[1], "reason": "it was the colleague next door"})
+
+    assert log_in(PASSWORD).status_code == 302
