@@ -46,8 +46,12 @@ def reconcile_batches(*, batch: BatchConversion | None = None) -> list[Line]:
 
 def _wanted() -> QuerySet[BatchConversion]:
     before = latest_settled(Scope.ALL)
-    ended: Q = Q(status_changed_at__gte=before.started_at - _OVERLAP) if before else Q()
-    return BatchConversion.objects.filter(Q(status__in=(BatchStatus.CREATED, BatchStatus.SWAPPING)) | ended)
+    if before is None:
+        return BatchConversion.objects.all()
+    return BatchConversion.objects.filter(
+        Q(status__in=(BatchStatus.CREATED, BatchStatus.SWAPPING))
+        | Q(status_changed_at__gte=before.started_at - _OVERLAP)
+    )
 
 
 def _members(batches: Iterable[BatchConversion]) -> dict[object, Mapping[str, Any]]:

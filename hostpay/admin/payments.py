@@ -18,6 +18,7 @@ from config.lib.adminkit.links import page_of
 from config.lib.adminkit.pages import Flow, Page, facts, history, verdict
 from config.lib.money import usd_text
 from hostpay import services
+from hostpay.admin.attaching import ATTACH
 from hostpay.admin.doubts import ACCEPT_REFUND, ESCALATE, WAIT
 from hostpay.admin.guards import PROPOSE_CANCEL
 from hostpay.admin.operations import ACCEPT, CANCEL, RETRY
@@ -52,7 +53,7 @@ class HostPaymentAdmin(ObjectAdmin[HostPayment]):
     search_help_text = "a payment's id, or the id of what it is for"
     ordering = ("-created_at", "-id")
     sortable_by = ()
-    operations = (RETRY, ACCEPT, WAIT, ESCALATE, ACCEPT_REFUND, CANCEL, PROPOSE_CANCEL)
+    operations = (RETRY, ACCEPT, WAIT, ESCALATE, ACCEPT_REFUND, CANCEL, PROPOSE_CANCEL, ATTACH)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[HostPayment], search_term: str

@@ -53,6 +53,15 @@ def test_a_settled_batch_agrees_and_shows_both_sides() -> None:
     assert rows["shares"].theirs == rows["proceeds"].theirs == "57.900001 USDT"
 
 
+def test_every_batch_is_compared_and_told_as_a_number_where_all_agree() -> None:
+    settled_batch()
+    make_batch()
+
+    (line,) = reconcile_batches()
+
+    assert (line.ours, line.theirs, line.verdict) == ("2", "2 agree with their members and payments", "agrees")
+
+
 def test_a_share_too_many_is_told_with_both_sums() -> None:
     settled = settled_batch()
     write("UPDATE payouts_accumulation SET converted_usdt_amount = converted_usdt_amount + 0.000001 WHERE fee_usd >= 0")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from io import StringIO
+from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -19,7 +20,7 @@ from hostpay import gateways
 from hostpay.models import Heartbeat, NonceSlot, Reconciliation, Scope, Wallet
 from hostpay.services.reconciling import sign_off
 from tests.factories import ACTOR
-from tests.hostpay.chain import ordered, through, use_key_elsewhere
+from tests.hostpay.chain import look, ordered, requested, through, use_key_elsewhere
 from tests.hostpay.reconciling.books import settle_books
 from tests.hostpay.test_outages import restore_from_before_the_signature
 from tests.lib.settled import settled_batch
@@ -109,6 +110,18 @@ def test_f69_it_adopts_with_a_reason_and_shows_what_is_left(agreeing: World) -> 
         "restored from the backup of 14:00"
         in NonceSlot.objects.get(payment=payment).transactions.get().status_changes.earliest("pk").reason
     )
+
+
+def test_f69_an_order_is_attached_by_its_id_and_a_refusal_says_why(agreeing: World) -> None:
+    payment = look(requested(), may_sign=False)
+    order_id = payment.orders.get().provider_order_id or ""
+
+    with pytest.raises(CommandError, match="is in the books"):
+        run("--provider", "--attach", order_id, "--payment", str(payment.pk), "--reason", "restored")
+    with pytest.raises(CommandError, match="There is no host payment"):
+        run("--provider", "--attach", order_id, "--payment", str(uuid4()), "--reason", "restored")
+    with pytest.raises(CommandError, match="say --provider and --payment"):
+        run("--attach", order_id)
 
 
 def test_a_run_is_signed_off_with_a_reason_and_once(agreeing: World) -> None:

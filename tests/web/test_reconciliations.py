@@ -11,7 +11,7 @@ from pytest_django import Settings
 from config.lib.audit import admin
 from config.lib.differences import Line, Verdict
 from hostpay import gateways
-from hostpay.models import AcceptedDifference, NonceSlot, Reconciliation, Scope, Wallet
+from hostpay.models import AcceptedDifference, HostPayment, NonceSlot, Reconciliation, Scope, Wallet
 from hostpay.services.reconciling import record_run
 from tests.factories import ACTOR
 from tests.hostpay.chain import ordered
@@ -138,6 +138,25 @@ def test_f69_what_the_backup_forgot_is_adopted_from_the_page(world: World, opera
     payment.refresh_from_db()
     assert payment.status == "final"
     assert not Wallet.objects.get().halted_reason
+
+
+def test_an_order_is_attached_from_the_payments_page_only_while_its_wallet_is_halted(
+    scene: Scene, operator: Client
+) -> None:
+    payment = HostPayment.objects.filter(status="requested").earliest("created_at")
+    url = operation_of(payment, "attach")
+
+    answer = operator.get(url, follow=True)
+    assert "could pay the order a second time" in answer.content.decode()
+
+    Wallet.objects.filter(pk=payment.wallet_id).update(halted_at=timezone.now(), halted_reason="used elsewhere")
+    page, _ = ask(operator, url)
+    assert "the books have forgotten" in page
+    assert 'name="order_id"' in page
+    answer = confirm(operator, url, order_id="order-1", reason="restored", typed="ATTACH")
+    assert "Order order-1 is in the books" in said(answer) + answer.content.decode()
+    payment.refresh_from_db()
+    assert payment.status == "requested"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -14,10 +14,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from batches.models import BatchConversion
 from config.lib.differences import Line, Verdict
 from config.lib.errors import ProviderError, RefusedError
+from config.lib.lifecycle import StaleRowError
 from config.lib.shell import shell_actor
 from config.reconciliation import reconcile
-from hostpay.models import Reconciliation, Scope
-from hostpay.services.reconciling import readopt_sent, sign_off
+from hostpay.models import HostPayment, Reconciliation, Scope
+from hostpay.services.reconciling import attach_order, readopt_sent, sign_off
 from hostpay.services.reconciling.runs import lines_of
 
 _EPILOG = """examples:
@@ -31,10 +32,13 @@ _EPILOG = """examples:
         take payments into the books that left the wallet and that a backup has forgotten, where they prove themselves:
         signed by our key, to the pay-in address of exactly one open order, with its value. The wallet is halted before,
         and may sign again only if every nonce is accounted for then.
+  manage.py reconcile --provider --attach 4fbfa3a2e8f1d3 --payment 7d1a… --reason 'made after the backup; the only one of 0.2 ETH'
+        say that this paid order at the exchange, which a backup has forgotten, was made for this payment. It is verified with
+        the exchange; what paid it is then adopted by the command above. The wallet must be halted.
   manage.py reconcile --sign-off 17 --reason 'nonce 4 was my own sweep, ticket 88'
         take on what run 17 found: exactly these figures are no difference any more
 
-Without --adopt and --sign-off nothing is changed: the run is stored, with who and when.
+Without --adopt, --attach and --sign-off nothing is changed: the run is stored, with who and when.
 
 exit status: 0 all agree; 1 something differs, and its row is named with the figures of both sides and the next step,
 or could not be asked
@@ -63,20 +67,28 @@ class Command(BaseCommand):
         what.add_argument("--batch", nargs="?", const="", metavar="ID", help="Only the batches, or this one.")
         what.add_argument("--sign-off", type=int, metavar="RUN", help="Take on what this run found, with a reason.")
         parser.add_argument("--adopt", action="store_true", help="With --chain: take back what proves itself as ours.")
+        parser.add_argument(
+            "--attach", metavar="ORDER", help="With --provider: this order there was made for --payment."
+        )
+        parser.add_argument("--payment", type=UUID, metavar="ID", help="With --attach: the host payment.")
         parser.add_argument("--since-block", type=int, metavar="N", help="With --chain: look for USDT from there on.")
-        parser.add_argument("--reason", default="", help="With --adopt and --sign-off: why; it goes into the history.")
+        parser.add_argument("--reason", default="", help="With what changes something: why; it is kept.")
         parser.add_argument("--json", action="store_true", help="One JSON object instead of lines.")
 
     def handle(self, *_args: Any, **options: Any) -> None:
         if (options["adopt"] or options["since_block"] is not None) and not options["chain"]:
             raise CommandError("--adopt and --since-block are about the chain: say --chain with them.")
+        if options["attach"] and not (options["provider"] and options["payment"]):
+            raise CommandError("--attach is about an order of the exchange: say --provider and --payment with it.")
         try:
             if options["sign_off"] is not None:
                 self._sign_off(options["sign_off"], options["reason"])
                 return
             if options["adopt"]:
                 self._adopt(options["reason"], is_silent=options["json"])
-        except (RefusedError, ProviderError) as error:
+            if options["attach"]:
+                self._attach(options["attach"], options["payment"], options["reason"], is_silent=options["json"])
+        except (RefusedError, StaleRowError, ProviderError) as error:
             raise CommandError(str(error)) from error
         run = reconcile(
             scope=_scope(options),
@@ -111,6 +123,14 @@ class Command(BaseCommand):
             out.write("nothing proved itself as ours; nothing was adopted")
         out.write("the wallet may sign" if done.is_open else "the wallet stays halted; see what is left below")
 
+    def _attach(self, order_id: str, payment_id: UUID, reason: str, *, is_silent: bool) -> None:
+        payment = HostPayment.objects.select_related("wallet").filter(pk=payment_id).first()
+        if payment is None:
+            raise CommandError(f"There is no host payment {payment_id}.")
+        attach_order(payment=payment, order_id=order_id, actor=shell_actor(), reason=reason)
+        out = self.stderr if is_silent else self.stdout
+        out.write(f"attached: order {order_id} to payment {payment_id}; go on with reconcile --chain --adopt")
+
     def _show(self, run: Reconciliation) -> None:
         parts = sorted({each["part"] for each in run.lines})
         for part in parts:
@@ -124,7 +144,7 @@ class Command(BaseCommand):
     def _show_line(self, line: Line) -> None:
         self.stdout.write(f"  {_MARKS[line.verdict]:<8}{line.row}")
         if line.verdict is Verdict.AGREES:
-            self.stdout.write(f"          {line.theirs}")
+            self.stdout.write(f"          {line.ours} = {line.theirs}")
             return
         self.stdout.write(f"          ours:   {line.ours}")
         self.stdout.write(f"          theirs: {line.theirs}")

@@ -2,8 +2,8 @@
 
 from hostpay.providers.ethereum.blocks import BlockRef, ChainTransaction, FeeQuote, Log, Receipt
 from hostpay.providers.ethereum.broadcasts import BroadcastOutcome, BroadcastResult
-from hostpay.providers.ethereum.history import SentTransaction, find_by_nonce
-from hostpay.providers.ethereum.node import EthereumNode, InsufficientFundsError, PrunedError, WouldRevertError
+from hostpay.providers.ethereum.history import PrunedError, SentTransaction, find_by_nonce
+from hostpay.providers.ethereum.node import EthereumNode, InsufficientFundsError, WouldRevertError
 from hostpay.providers.ethereum.pool import NodePool, NodeView
 from hostpay.providers.ethereum.rpc import NodeAnswerError
 from hostpay.providers.ethereum.transfers import TransferLog, UnsignableError, UnsignedTransfer

@@ -7,12 +7,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
-from config.lib.errors import TransientError
+from config.lib.errors import PermanentError, TransientError
 from hostpay.providers.ethereum.blocks import read_block
 from hostpay.providers.ethereum.rpc import NodeAnswerError, address, data, hash_text, quantity, record, sequence
 
+# About three hours of blocks, which every node keeps: what a node without old states is read for instead.
+_MOST_BLOCKS_READ: Final = 1_000
 # EIP-1559: the only kind that we sign.
 _DYNAMIC_FEE: Final = 2
+
+
+class PrunedError(PermanentError):
+    """The node does not keep the state after a block this old. It is no answer, and nothing follows from it."""
+
+    code = "node_pruned"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +66,13 @@ def find_by_nonce(
     """The transaction of `sender` with that nonce, mined in a block from `lowest` to `highest`.
 
     It steps back from the highest block, twice as far each time, and then halves what is left: some forty questions at
-    most, and none about a state much older than the transaction. None if the block in which the count passed the nonce
+    most, and none about a state much older than the transaction. Where the node has pruned a state that is asked for, the
+    blocks themselves are read back, so far as is bearable. None if the block in which the count passed the nonce
     has no such transaction: an authorisation signed by the sender (EIP-7702) uses up a nonce in another's transaction.
 
     Raises:
         TransientError: the nonce is not used up to `highest`.
-        PrunedError: the node does not keep the states that were asked for.
+        PrunedError: the node does not keep the states that were asked for, and it is in none of the blocks read instead.
         NodeAnswerError: it was used before `lowest`.
     """
     of = f"nonce {nonce} of {sender}"
@@ -95,16 +104,30 @@ def read_sent(value: object, *, sender: str, block_number: int) -> tuple[SentTra
 def _block_that_used(node: CountsAndShows, sender: str, nonce: int, lowest: int, highest: int) -> int | None:
     """The first block after which more than `nonce` transactions are counted; None if that is before `lowest`."""
     used, step = highest, 1
-    while used > lowest and node.nonce(sender, probe := max(used - step, lowest)) > nonce:
-        used, step = probe, step * 2
-    # After `unused` it was still free. Where the steps came down to the lowest block, that one has it, or none has.
+    try:
+        while used > lowest and node.nonce(sender, probe := max(used - step, lowest)) > nonce:
+            used, step = probe, step * 2
+        if used == lowest and lowest > 0 and node.nonce(sender, lowest - 1) > nonce:
+            return None
+    except PrunedError as pruned:
+        return _block_by_reading(node, sender=sender, nonce=nonce, lowest=lowest, used=used, pruned=pruned)
+    # After `unused` it was still free. Where the steps came down to the lowest block, that one has it.
     unused = max(used - step, lowest) if used > lowest else lowest - 1
-    if used == lowest and lowest > 0 and node.nonce(sender, lowest - 1) > nonce:
-        return None
     while used - unused > 1:
         middle = (used + unused) // 2
         used, unused = (middle, unused) if node.nonce(sender, middle) > nonce else (used, middle)
     return used
+
+
+def _block_by_reading(
+    node: CountsAndShows, *, sender: str, nonce: int, lowest: int, used: int, pruned: PrunedError
+) -> int:
+    """The block with the transaction, of which only is known that it is not after `used`."""
+    last = max(used - _MOST_BLOCKS_READ + 1, lowest)
+    for number in range(used, last - 1, -1):
+        if any(sent.nonce == nonce for sent in node.transactions_from(sender, number)):
+            return number
+    raise PrunedError(f"{pruned}; it is in none of the blocks {last} to {used}, which were read instead")
 
 
 def _sent(

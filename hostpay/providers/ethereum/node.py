@@ -20,7 +20,7 @@ from hostpay.providers.ethereum.blocks import (
     read_transaction,
 )
 from hostpay.providers.ethereum.broadcasts import BroadcastOutcome, BroadcastResult, outcome_of
-from hostpay.providers.ethereum.history import SentTransaction, read_sent
+from hostpay.providers.ethereum.history import PrunedError, SentTransaction, read_sent
 from hostpay.providers.ethereum.rpc import NodeAnswerError, Rpc, RpcRefusal, data, error_of, quantity
 from hostpay.providers.ethereum.transfers import TRANSFER_TOPIC, TransferLog, topic_of, transfers_among
 
@@ -59,12 +59,6 @@ class WouldRevertError(PermanentError):
     """The receiver is a contract that refuses the transfer."""
 
     code = "would_revert"
-
-
-class PrunedError(PermanentError):
-    """The node does not keep the state after a block this old. It is no answer, and nothing follows from it."""
-
-    code = "node_pruned"
 
 
 class EthereumNode:

@@ -66,7 +66,8 @@ def explain_eth(
         ]
     if came_in < 0:
         return [Line(row=row, ours=ours, theirs=theirs, verdict=Verdict.ALARM, next_step=f"Ether is missing. {_LOOK}")]
-    return [Line(row=row, ours=ours, theirs=f"{theirs}, which customers' payments may be")]
+    more = f"{theirs}, which customers' payments may be" if came_in else _eth(now.eth_wei)
+    return [Line(row=row, ours=ours, theirs=more)]
 
 
 def explain_usdt(wallet: Wallet, now: Balances, before: Reconciliation | None, came_units: int) -> list[Line]:

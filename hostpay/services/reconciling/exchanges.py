@@ -247,8 +247,9 @@ def _orphan(row: ListedExchange) -> Line:
         ours=ours,
         theirs=f"{row.raw_status}, {came} at {row.payin_address} by {state.payin_hash or 'a transaction it does not name'}",
         verdict=Verdict.ALARM,
-        next_step="Money is at an order that no payment of ours has. Run `reconcile --chain`: if it left our wallet, keep that"
-        " halted, release and retry nothing of that amount, and ask the exchange for the order's refund.",
+        next_step="Money is at an order that no payment of ours has. Run `reconcile --chain`: if it left our wallet, release and"
+        " retry nothing of that amount. After a restore, attach it to its payment: manage.py reconcile --provider --attach"
+        f" {row.order_id} --payment … --reason …; else ask the exchange for its refund.",
     )
 
 

@@ -244,8 +244,8 @@ def _foreign(sent: SentTransaction, slot: NonceSlot | None) -> Line:
         )
     else:
         next_step = (
-            "Keep the wallet halted until you know who sent it. An order made after a backup shows under --provider"
-            " with this pay-in address. If it was you, sign the run off and lift the halt; if nobody knows, the key is"
+            "Keep the wallet halted until you know who sent it. After a restore: an order that the books have forgotten"
+            " shows under --provider with this pay-in address, and is attached to its payment. If it was you, sign the run off and lift the halt; if nobody knows, the key is"
             " stolen: pause signing and move the funds."
         )
     return Line(row=f"nonce {sent.nonce}", ours=ours, theirs=_said(sent), verdict=Verdict.ALARM, next_step=next_step)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.lib.errors import PermanentError, TransientError
-from hostpay.providers.ethereum import SentTransaction, find_by_nonce
+from hostpay.providers.ethereum import PrunedError, SentTransaction, find_by_nonce
 
 SENDER = "0x00000000000000000000000000000000000000A1"
 
@@ -83,3 +83,39 @@ def test_a_count_without_a_transaction_is_told_as_none() -> None:
             return ()
 
     assert find_by_nonce(Silent([10]), sender=SENDER, nonce=0, lowest=0, highest=50) is None
+
+
+class Pruned(Chain):
+    """Keeps the states after its last hundred blocks, and all blocks."""
+
+    def __init__(self, blocks: list[int], *, head: int) -> None:
+        super().__init__(blocks)
+        self.head = head
+        self.read: list[int] = []
+
+    def nonce(self, address: str, which: int) -> int:
+        if which < self.head - 100:
+            raise PrunedError(f"the state after block {which} is pruned")
+        return super().nonce(address, which)
+
+    def transactions_from(self, address: str, block_number: int) -> tuple[SentTransaction, ...]:
+        self.read.append(block_number)
+        return super().transactions_from(address, block_number)
+
+
+def test_behind_pruned_states_the_blocks_are_read_from_the_oldest_state_back() -> None:
+    chain = Pruned([100, 4_700], head=5_000)
+
+    assert find_by_nonce(chain, sender=SENDER, nonce=1, lowest=100, highest=5_000) == sent(1, 4_700)
+    assert max(chain.read) <= 4_950
+
+
+def test_blocks_are_read_back_only_so_far_and_then_it_is_an_error() -> None:
+    chain = Pruned([100, 200], head=5_000)
+
+    with pytest.raises(
+        PrunedError, match=r"is pruned; it is in none of the blocks \d+ to \d+, which were read instead"
+    ):
+        find_by_nonce(chain, sender=SENDER, nonce=1, lowest=100, highest=5_000)
+
+    assert len(chain.read) == 1_000

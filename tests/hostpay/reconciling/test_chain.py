@@ -60,7 +60,7 @@ def test_books_that_agree_are_a_run_that_says_so_with_both_sides(world: World, p
     assert came.ours == came.theirs.replace("transfers", "receipts")
     assert "in 1 receipts" in came.ours
     (eth,) = [line for line in lines_of(run) if line.row.startswith("ETH of the wallet")]
-    assert "0 ETH more" in eth.theirs
+    assert eth.ours.startswith(f"{eth.theirs}: ")
 
 
 def test_f48_a_transfer_of_our_wallet_that_is_not_ours_is_told_with_its_nonce_and_what_it_did(
@@ -200,16 +200,27 @@ def test_a_final_transaction_that_is_not_where_the_books_have_it_is_an_alarm(wor
     assert (told.verdict, "reorganisation" in told.next_step) == ("alarm", True)
 
 
+def test_where_a_state_is_pruned_the_blocks_are_read_instead(world: World, paid: NonceSlot) -> None:
+    foreign = use_key_elsewhere(world)
+    # This chain keeps the states of its last 256 blocks, as a full node keeps some.
+    world.anvil.mine(400)
+
+    run = reconciled("chain")
+
+    assert run.failures == {}
+    assert foreign in line_of(run, f"nonce {paid.nonce + 1}").theirs
+
+
 def test_a_pruned_node_is_a_clear_error_and_never_nothing_found(world: World, paid: NonceSlot) -> None:
     use_key_elsewhere(world)
-    # This chain keeps the states of its last 256 blocks, as a full node keeps some.
-    world.anvil.mine(600)
+    world.anvil.mine(1_400)
 
     run = reconciled("chain")
 
     assert run.result == "failed"
     assert "has pruned that state and cannot say" in run.failures["chain"]
     assert "archive node" in run.failures["chain"]
+    assert "which were read instead" in run.failures["chain"]
     assert (run.lines, run.block_number) == ([], None)
 
 
