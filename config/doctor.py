@@ -58,6 +58,7 @@ def _settings() -> str:
     keys = {
         "ingest": settings.INGEST_SIGNING_SECRETS,
         "tokens": settings.TOKEN_SIGNING_KEYS,
+        "webhooks": settings.WEBHOOK_SECRET_KEYS,
         "ChangeNOW": [settings.CHANGENOW_API_KEY],
     }
     prints = "; ".join(f"{name} {', '.join(map(fingerprint, secrets))}" for name, secrets in keys.items())

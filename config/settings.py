@@ -40,6 +40,7 @@ def _sandbox(default: T) -> T | None:
 _SANDBOX_SECRET_KEY = "sandbox-only-django-key-0123456789abcdefghijklmnopqrstuvwxyz"  # noqa: S105
 _SANDBOX_INGEST_SECRET = "whsec_c2FuZGJveC1vbmx5LWluZ2VzdC1zZWNyZXQtMDEyMw=="  # noqa: S105
 _SANDBOX_TOKEN_KEY = "sandbox-only-token-key-0123456789abcdef"  # noqa: S105
+_SANDBOX_WEBHOOK_KEY = "sandbox-only-webhook-key-0123456789abcdef"
 _SANDBOX_API_KEY = "sandbox-only-changenow-key"
 _SANDBOX_IPN_SECRET = "sandbox-only-ipn-secret"  # noqa: S105
 _SANDBOX_NOWPAYMENTS_KEY = "sandbox-only-nowpayments-key"
@@ -64,6 +65,8 @@ INGEST_SIGNING_SECRETS = _read.secrets(
 INGEST_TOLERANCE_S = _read.whole("INGEST_TOLERANCE_S", default=300, minimum=30, maximum=3600)
 # The first signs, all verify.
 TOKEN_SIGNING_KEYS = _read.secrets("TOKEN_SIGNING_KEYS", default=_sandbox([_SANDBOX_TOKEN_KEY]), minimum_length=32)
+# What our webhooks are signed with is derived from the first for new secrets, and from all for those made before.
+WEBHOOK_SECRET_KEYS = _read.secrets("WEBHOOK_SECRET_KEYS", default=_sandbox([_SANDBOX_WEBHOOK_KEY]), minimum_length=32)
 if LIVE:
     for _name, _value in (
         ("SECRET_KEY", SECRET_KEY),
@@ -73,6 +76,7 @@ if LIVE:
         ("NOWPAYMENTS_API_KEY", NOWPAYMENTS_API_KEY),
         ("INGEST_SIGNING_SECRETS", ",".join(INGEST_SIGNING_SECRETS)),
         ("TOKEN_SIGNING_KEYS", ",".join(TOKEN_SIGNING_KEYS)),
+        ("WEBHOOK_SECRET_KEYS", ",".join(WEBHOOK_SECRET_KEYS)),
     ):
         if "sandbox-only" in _value or _SANDBOX_INGEST_SECRET in _value:
             _read.problem(_name, "is the sandbox's default, refused in live mode")

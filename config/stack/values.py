@@ -33,6 +33,7 @@ _MAKERS: Mapping[str, Callable[[], str]] = {
     "SECRET_KEY": lambda: secrets.token_urlsafe(48),
     "INGEST_SIGNING_SECRETS": lambda: "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode("ascii"),
     "TOKEN_SIGNING_KEYS": lambda: secrets.token_urlsafe(32),
+    "WEBHOOK_SECRET_KEYS": lambda: secrets.token_urlsafe(32),
     "CHANGENOW_API_KEY": lambda: secrets.token_hex(32),
     "NOWPAYMENTS_IPN_SECRET": lambda: secrets.token_hex(24),
     "NOWPAYMENTS_API_KEY": lambda: secrets.token_hex(24),

@@ -18,12 +18,26 @@ from payouts.models.nowpayments import (
     NowPaymentStatusChange,
 )
 from payouts.models.request_key import RequestKey
+from payouts.models.webhooks import (
+    STATUS_AFTER,
+    SUBSCRIBABLE,
+    TRIED_FOR,
+    EndpointStatus,
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookEndpoint,
+    WebhookEndpointStatusChange,
+    WebhookEvent,
+)
 
 __all__ = (
     "ARRIVED",
     "IN_A_BATCH",
     "NOWPAYMENTS_SOURCE",
     "RANK",
+    "STATUS_AFTER",
+    "SUBSCRIBABLE",
+    "TRIED_FOR",
     "UNFINISHED",
     "Accumulation",
     "AccumulationStatus",
@@ -31,6 +45,7 @@ __all__ = (
     "ApiKey",
     "Client",
     "DestinationChange",
+    "EndpointStatus",
     "FailedTries",
     "InboundEvent",
     "NowPayment",
@@ -43,4 +58,9 @@ __all__ = (
     "Strategy",
     "TryKind",
     "Verdict",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookEndpoint",
+    "WebhookEndpointStatusChange",
+    "WebhookEvent",
 )

@@ -30,6 +30,7 @@ from payouts.models import (
 from payouts.services.drafts import AmountTooSmallError, Draft, Terms, draft_of
 from payouts.services.facts import InvalidJsonError, PaymentFacts, facts_of
 from payouts.services.recording import ConflictingPaymentError, Delivery, Recorded, UnknownClientError
+from payouts.services.webhooks.telling import tell_of_recorded
 
 # A delivery that was refused is kept with its reason, of which the beginning is enough.
 _LONGEST_ERROR = 2000
@@ -143,6 +144,7 @@ def _recorded(drafted: Sequence[Draft | SluiceError], actor: Actor) -> list[Ende
             first.setdefault(one.payment_id, one)
     ids, standing = _insert(first)
     _record_births([(pk, first[payment_id]) for payment_id, pk in ids.items()], actor)
+    tell_of_recorded(accumulation_ids=list(ids.values()))
     ended: list[Ended] = []
     for one in drafted:
         if not isinstance(one, Draft):

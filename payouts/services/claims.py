@@ -8,7 +8,8 @@ from django.db import transaction
 
 from config.lib.audit import Actor
 from config.lib.errors import RefusedError
-from payouts.models import Accumulation, AccumulationStatus, Strategy
+from payouts.models import Accumulation, AccumulationStatus, Strategy, WebhookEvent
+from payouts.services.webhooks.telling import tell_of_payments
 
 
 def hold_accumulation(*, accumulation: Accumulation, actor: Actor, reason: str) -> Accumulation:
@@ -61,13 +62,18 @@ def refusal_to_unhold(accumulation: Accumulation) -> RefusedError | None:
     return None
 
 
-# What each move starts from, and what a person can do when the accumulation is elsewhere.
+# What each move starts from, what a person can do when the accumulation is elsewhere, and what it is told as.
 _STARTS = {
-    AccumulationStatus.HELD: ({AccumulationStatus.PENDING}, "Only a pending one can be held."),
-    AccumulationStatus.PENDING: ({AccumulationStatus.HELD}, "Only a held one can be let go on."),
+    AccumulationStatus.HELD: ({AccumulationStatus.PENDING}, "Only a pending one can be held.", WebhookEvent.HELD),
+    AccumulationStatus.PENDING: (
+        {AccumulationStatus.HELD},
+        "Only a held one can be let go on.",
+        WebhookEvent.RELEASED,
+    ),
     AccumulationStatus.VOIDED: (
         {AccumulationStatus.PENDING, AccumulationStatus.HELD},
         "Only a pending or held one can be voided; one in a batch is part of the batch's total.",
+        WebhookEvent.VOIDED,
     ),
 }
 
@@ -79,9 +85,10 @@ def _move(
         raise RefusedError(
             why=f"Payment {accumulation.payment_id} was not moved: a reason is missing.", next_step="Say why."
         )
-    starts, hint = _STARTS[to]
+    starts, hint, event = _STARTS[to]
     if accumulation.status not in starts:
         raise RefusedError(why=f"Payment {accumulation.payment_id} is {accumulation.status}.", next_step=hint)
     with transaction.atomic():
         accumulation.move(to, actor=actor, reason=reason.strip(), **columns)
+        tell_of_payments(event=event, accumulation_ids=[accumulation.pk], reason=reason.strip())
     return accumulation

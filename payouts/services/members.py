@@ -21,7 +21,8 @@ from django.db.models import Count, Min, Q, Sum
 
 from config.lib.audit import Actor
 from config.lib.errors import SluiceError
-from payouts.models import Accumulation, AccumulationStatus
+from payouts.models import Accumulation, AccumulationStatus, WebhookEvent
+from payouts.services.webhooks.telling import tell_of_members
 
 # A million members take a quarter of a minute; a worker's time limit ends everything a little later than this.
 _SET_TIMEOUT = "SET LOCAL statement_timeout = '240s'"
@@ -129,7 +130,9 @@ def claim_pending(
     with connection.cursor() as cursor:
         cursor.execute(_SET_TIMEOUT)
         cursor.execute(_CLAIM, parameters)
-        return _totals(cursor.fetchone())
+        totals = _totals(cursor.fetchone())
+    tell_of_members(event=WebhookEvent.BATCHED, batch_id=batch_id)
+    return totals
 
 
 def credit_shares(*, batch_id: UUID, received_units: int) -> Credited:
@@ -155,6 +158,7 @@ def credit_shares(*, batch_id: UUID, received_units: int) -> Credited:
         cursor.execute(_SORT_MEMORY)
         cursor.execute(_CREDIT, parameters)
         member_count, total_units = cursor.fetchone()
+    tell_of_members(event=WebhookEvent.CONVERTED, batch_id=batch_id)
     return Credited(member_count=member_count, total_units=int(total_units))
 
 
@@ -170,6 +174,8 @@ def return_members(*, batch_id: UUID, actor: Actor, reason: str) -> int:
     }
     with connection.cursor() as cursor:
         cursor.execute(_SET_TIMEOUT)
+        # While the rows still say which batch they are in, whose own row the caller has locked.
+        tell_of_members(event=WebhookEvent.RETURNED, batch_id=batch_id, reason=reason)
         cursor.execute(_RETURN, parameters)
         return int(cursor.rowcount)
 

@@ -1,8 +1,8 @@
 """Recording a payment: the one way an accumulation comes into being.
 
 The usual case is one statement and no transaction block: it inserts the accumulation and the delivery that told of it,
-both or neither, if the client is still as this process last saw it and nothing is paused. In every other case the
-client is looked up first. Model instances are made only where a person or another part of the program will look at
+and what endpoints are to be told, all or nothing, if the client is still as this process last saw it and nothing is
+paused. In every other case the client is looked up first. Model instances are made only where a person or another part of the program will look at
 one: making them is a good part of the time a payment takes.
 """
 
@@ -22,9 +22,18 @@ from config.lib.audit import Actor
 from config.lib.errors import SluiceError
 from hostpay.models import Pause, Switch
 from hostpay.services import refuse_if_paused
-from payouts.models import Accumulation, AccumulationStatus, Client, InboundEvent, Outcome, Verdict
+from payouts.models import (
+    Accumulation,
+    AccumulationStatus,
+    Client,
+    InboundEvent,
+    Outcome,
+    Verdict,
+    WebhookEvent,
+)
 from payouts.services.drafts import AmountTooSmallError, Draft, Terms, draft_of
 from payouts.services.facts import PaymentFacts
+from payouts.services.webhooks.telling import OUTBOX, listening, tell_of_recorded
 
 
 class UnknownClientError(SluiceError):
@@ -102,14 +111,15 @@ def record_payment(*, facts: PaymentFacts, event: Delivery | InboundEvent | None
 
 
 class _Seen(NamedTuple):
-    """A client's terms, and the version of its row that they stand in."""
+    """A client's terms, the version of its row that they stand in, and whether an endpoint listens for its payments."""
 
     terms: Terms
     version: str
+    is_listened_for: bool
 
 
-# What this process saw of each client. Never trusted: the statement that uses it compares the version, so an entry
-# that is out of date costs a look-up and nothing else.
+# What this process saw of each client. Never trusted: the statement that uses it compares the version, and refuses
+# where nobody was seen to listen and somebody does; so an entry that is out of date costs a look-up and nothing else.
 _seen: dict[str, _Seen] = {}
 _MOST_SEEN = 10_000
 
@@ -123,7 +133,7 @@ def _record_at_once(facts: PaymentFacts, delivery: Delivery) -> Recorded | None:
     with suppress(AmountTooSmallError):
         draft = draft_of(facts, seen.terms)
         if draft.status == AccumulationStatus.PENDING:
-            pk = _insert_both(draft, delivery, seen.version)
+            pk = _insert_at_once(draft, delivery, seen)
             return None if pk is None else _recorded(pk, draft, is_new=True)
     return None
 
@@ -136,22 +146,24 @@ def _look_up(external_id: str) -> Terms:
     refuse_if_paused(Switch.INTAKE)
     if row is None:
         raise UnknownClientError(f"No client has the id {external_id}. The delivery is kept and can be replayed.")
-    version, *terms = row
+    version, is_listened_for, *terms = row
     if len(_seen) >= _MOST_SEEN:
         _seen.clear()
-    seen = _seen[external_id] = _Seen(Terms._make(terms), version)
+    seen = _seen[external_id] = _Seen(Terms._make(terms), version, is_listened_for)
     return seen.terms
 
 
-def _insert_both(draft: Draft, delivery: Delivery, version: str) -> int | None:
-    """One statement for both rows; the accumulation's id.
+def _insert_at_once(draft: Draft, delivery: Delivery, seen: _Seen) -> int | None:
+    """One statement for all rows; the accumulation's id.
 
-    None, and nothing inserted, if the payment was recorded before, the client has changed, or the intake is paused.
+    None, and nothing inserted, if the payment was recorded before, the client has changed, the intake is paused, or an
+    endpoint listens that was not seen.
     """
-    guard = (draft.client_id, version, Switch.INTAKE.value)
+    guard = (draft.client_id, seen.version, Switch.INTAKE.value)
     told = (delivery.source, delivery.event_id, json.dumps(delivery.headers), delivery.body)
+    statement = _INSERT_AND_TELL if seen.is_listened_for else _INSERT_UNLESS_LISTENED_FOR
     with connection.cursor() as cursor:
-        cursor.execute(_INSERT_BOTH, (*draft, *guard, *told, Verdict.VALID.value, Outcome.RECORDED.value))
+        cursor.execute(statement, (*draft, *guard, draft.client_id, *told, Verdict.VALID.value, Outcome.RECORDED.value))
         return _first(cursor.fetchone())
 
 
@@ -170,6 +182,7 @@ def _insert_step_by_step(draft: Draft, event: Delivery | InboundEvent | None, ac
         if pk is not None:
             if draft.status == AccumulationStatus.HELD:
                 Accumulation(pk=pk, status=draft.status).record_birth(actor=actor, reason=draft.hold_reason)
+            tell_of_recorded(accumulation_ids=[pk])
             _store_outcome(event, Outcome.RECORDED, accumulation_id=pk)
     return pk
 
@@ -215,9 +228,12 @@ def _first(row: tuple[int, ...] | None) -> int | None:
 # The transaction that wrote the row, and where it lies: both change with every change of the row.
 _VERSION = "xmin::text || ctid::text"
 
+_ACCUMULATED = f"'{WebhookEvent.ACCUMULATED.value}'"
+
 _FIND_CLIENT = f"""
-    SELECT {_VERSION}, {", ".join("id" if name == "client_id" else name for name in Terms._fields)}
-    FROM {Client._meta.db_table}
+    SELECT {_VERSION}, EXISTS (SELECT FROM {listening(_ACCUMULATED, client="client.id")}),
+           {", ".join("id" if name == "client_id" else name for name in Terms._fields)}
+    FROM {Client._meta.db_table} AS client
     WHERE external_id = %s
 """  # noqa: S608 (only names of ours)
 
@@ -227,17 +243,32 @@ _UNLESS_RECORDED = "ON CONFLICT (source, payment_id) DO NOTHING RETURNING id"
 
 _INSERT_ACCUMULATION = f"{_INTO_ACCUMULATIONS} VALUES ({_PLACES}) {_UNLESS_RECORDED}"
 
-_INSERT_BOTH = f"""
-    WITH accumulation AS (
+_IF_AS_SEEN = f"""
         {_INTO_ACCUMULATIONS}
         SELECT {_PLACES} FROM {Client._meta.db_table}
         WHERE id = %s AND {_VERSION} = %s
           AND NOT EXISTS (SELECT FROM {Pause._meta.db_table}
-                          WHERE switch = %s AND resumed_at IS NULL AND (expires_at IS NULL OR expires_at > now()))
-        {_UNLESS_RECORDED}
-    )
+                          WHERE switch = %s AND resumed_at IS NULL AND (expires_at IS NULL OR expires_at > now()))"""  # noqa: S608
+
+_INTO_INBOX = f"""
     INSERT INTO {InboundEvent._meta.db_table}
            (source, event_id, headers, body, verdict, outcome, error, attempts, accumulation_id)
     SELECT %s, %s, %s::jsonb, %s, %s, %s, '', 1, id FROM accumulation
-    RETURNING accumulation_id
+    RETURNING accumulation_id"""  # noqa: S608
+
+_INSERT_UNLESS_LISTENED_FOR = f"""
+    WITH accumulation AS ({_IF_AS_SEEN}
+          AND NOT EXISTS (SELECT FROM {listening(_ACCUMULATED, client="%s")})
+        {_UNLESS_RECORDED}
+    ){_INTO_INBOX}
+"""
+
+_INSERT_AND_TELL = f"""
+    WITH accumulation AS ({_IF_AS_SEEN}
+        {_UNLESS_RECORDED}
+    ), told AS (
+        {OUTBOX})
+        SELECT endpoint.id, {_ACCUMULATED}, accumulation.id
+        FROM accumulation, {listening(_ACCUMULATED, client="%s")}
+    ){_INTO_INBOX}
 """  # noqa: S608 (only names of ours)

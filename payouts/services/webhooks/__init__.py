@@ -1,0 +1,1 @@
+"""Telling others of a payment's life: the outbox, and who empties it."""
