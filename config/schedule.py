@@ -59,6 +59,12 @@ SCHEDULE: tuple[Entry, ...] = (
         why="Takes up notifications whose message was lost, books what arrived, and asks about what never finished.",
     ),
     Entry(
+        name="send webhooks",
+        task="payouts.tasks.sweep_webhooks",
+        every_s=settings.SWEEP_EVERY_S,
+        why="Tells endpoints of payments' events, in their order, until they take them.",
+    ),
+    Entry(
         name="apply destination changes",
         task="payouts.tasks.apply_destination_changes",
         every_s=settings.SWEEP_EVERY_S,
@@ -69,6 +75,12 @@ SCHEDULE: tuple[Entry, ...] = (
         task="payouts.tasks.forget_request_keys",
         every_s=3600,
         why="An answer under an Idempotency-Key is kept for a week.",
+    ),
+    Entry(
+        name="forget webhooks",
+        task="payouts.tasks.forget_webhooks",
+        every_s=3600,
+        why="Events that were delivered or given up are kept for sixty days, with the answers to each try.",
     ),
     Entry(
         name="bound the inbox",

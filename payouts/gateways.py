@@ -1,10 +1,17 @@
-"""Builds the clients of the services that payments come through, once a process."""
+"""Builds what talks to the outside: the services that payments come through, and the receivers of our webhooks."""
 
+from contextlib import suppress
 from functools import cache
 
 from django.conf import settings
 
+from config.lib.errors import TransientError
+from config.lib.public_addresses import checked_addresses, destination_of
+from config.lib.public_http import Poster
 from payouts.providers.nowpayments import NowPayments
+
+# A request of an operator waits for it.
+_LOOK_UP_S = 3
 
 
 @cache
@@ -15,3 +22,23 @@ def nowpayments() -> NowPayments:
         api_key=settings.NOWPAYMENTS_API_KEY,
         timeout_s=settings.PROVIDER_TIMEOUT_S,
     )
+
+
+def webhook_poster(url: str) -> Poster:
+    """Posts to an endpoint that somebody else chose.
+
+    Raises:
+        UnfitAddressError: nothing may be sent there.
+    """
+    return Poster(url, is_sandbox=not settings.LIVE)
+
+
+def check_webhook_url(url: str) -> None:
+    """Go on only if something may be sent there now; a name that cannot be looked up is not held against it.
+
+    Raises:
+        UnfitAddressError: it may not, with the rule.
+    """
+    destination = destination_of(url, is_sandbox=not settings.LIVE)
+    with suppress(TransientError):
+        checked_addresses(destination, is_sandbox=not settings.LIVE, within_s=_LOOK_UP_S)

@@ -6,6 +6,7 @@ from django.utils import timezone
 from config.lib import audit
 from hostpay.services import beating
 from payouts import services
+from payouts.services import webhooks
 
 _SWEPT_AT_ONCE = 200
 
@@ -55,3 +56,17 @@ def forget_request_keys() -> None:
     """Keep no answer for longer than a week."""
     with beating("forget_request_keys"):
         services.forget_request_keys()
+
+
+@shared_task
+def sweep_webhooks() -> None:
+    """Send what endpoints are to be told, for some seconds."""
+    with beating("sweep_webhooks"):
+        webhooks.deliver_due(actor=audit.worker("sweep_webhooks"))
+
+
+@shared_task
+def forget_webhooks() -> None:
+    """Keep no delivered event, and none given up, for longer than two months."""
+    with beating("forget_webhooks"):
+        webhooks.forget_deliveries()

@@ -1,4 +1,6 @@
-"""The one place that opens sockets: HTTP calls whose failures say whether they may have had an effect.
+"""Calls of the services that our settings name: HTTP whose failures say whether they may have had an effect.
+
+Nothing else opens sockets but config.lib.public_http, which posts to addresses that others chose.
 
 A call is made once. Nothing is retried, redirected or routed through a proxy of the environment, and no connection
 outlives its call: an idle one that the other side had closed would make a lost request look like a lost answer.
@@ -48,6 +50,17 @@ def forbid_in_transaction(is_in_transaction: Callable[[], bool]) -> Callable[[],
     global _is_in_transaction
     before, _is_in_transaction = _is_in_transaction, is_in_transaction
     return before
+
+
+def refuse_in_transaction(what: str) -> None:
+    """Go on only if no database transaction is open.
+
+    Raises:
+        CallInTransactionError: one is.
+    """
+    if _is_in_transaction():
+        message = f"{what} was to be called in a database transaction"
+        raise CallInTransactionError(message)
 
 
 _transport: httpx.BaseTransport | None = None
@@ -154,9 +167,7 @@ class HttpClient:
         return self._make(call, request)
 
     def _make(self, call: _Call, request: httpx.Request) -> HttpAnswer:
-        if _is_in_transaction():
-            message = f"{call.method} {call.label} of {self.service} was to be called in a database transaction"
-            raise CallInTransactionError(message)
+        refuse_in_transaction(self._asked(call))
         request.headers.update(self._headers)
         started = time.monotonic()
         made = self._send(call, request, started)

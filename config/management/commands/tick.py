@@ -23,10 +23,12 @@ from hostpay.models import PaymentStatus
 from hostpay.services import Handover, beating
 from hostpay.tasks import SWEEP_HEARTBEAT
 from payouts import services as payouts
+from payouts.services import webhooks
 
 logger = logging.getLogger(__name__)
 
 _TAKEN_AT_ONCE = 500
+_SWEEPS = frozenset({"sweep_payments", "sweep_nowpayments", "sweep_webhooks"})
 
 
 class _Isolated:
@@ -82,7 +84,7 @@ class Command(BaseCommand):
         chosen = [entry for entry in SCHEDULE if not options["only"] or _short(entry) in options["only"]]
         for entry in chosen:
             self._do(entry)
-        sweeps = [entry for entry in chosen if _short(entry) in {"sweep_payments", "sweep_nowpayments"}]
+        sweeps = [entry for entry in chosen if _short(entry) in _SWEEPS]
         while time.monotonic() < deadline and _is_any_due():
             time.sleep(0.5)
             for entry in sweeps:
@@ -144,7 +146,9 @@ def _short(entry: Entry) -> str:
 
 def _is_any_due() -> bool:
     now = timezone.now() + timedelta(seconds=1)
-    return bool(hostpay.due_payments(now=now, limit=1) or payouts.due_payments(now=now, limit=1))
+    return bool(
+        hostpay.due_payments(now=now, limit=1) or payouts.due_payments(now=now, limit=1) or webhooks.is_any_due(now=now)
+    )
 
 
 def _has_key() -> bool:

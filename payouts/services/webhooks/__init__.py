@@ -1,1 +1,32 @@
-"""Telling others of a payment's life: the outbox, and who empties it."""
+"""Telling others of a payment's life: the outbox, who empties it, and what an operator can do about it."""
+
+from payouts.services.webhooks.delivering import deliver_due, is_any_due
+from payouts.services.webhooks.endpoints import (
+    EndpointExistsError,
+    change_endpoint,
+    create_endpoint,
+    disable_endpoint,
+    enable_endpoint,
+    rotate_secret,
+    send_test,
+)
+from payouts.services.webhooks.messages import body_of, payload_of
+from payouts.services.webhooks.resending import forget_deliveries, give_up_delivery, resend_delivery, resend_failed
+
+__all__ = (
+    "EndpointExistsError",
+    "body_of",
+    "change_endpoint",
+    "create_endpoint",
+    "deliver_due",
+    "disable_endpoint",
+    "enable_endpoint",
+    "forget_deliveries",
+    "give_up_delivery",
+    "is_any_due",
+    "payload_of",
+    "resend_delivery",
+    "resend_failed",
+    "rotate_secret",
+    "send_test",
+)

@@ -1,0 +1,139 @@
+"""What came of a try: the event is delivered, or waits for the next one, or is given up; and the endpoint may end."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from datetime import datetime
+from http import HTTPStatus
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from config import logs
+from config.lib.audit import Actor
+from payouts.models import (
+    TRIED_FOR,
+    EndpointStatus,
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
+from payouts.services.webhooks.schedule import next_try
+
+logger = logging.getLogger(__name__)
+
+# Of an answer the beginning is enough to see what was meant.
+_RESPONSE_KEPT = 4096
+_LONGEST_ERROR = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came back; `error` is empty if the receiver took the event."""
+
+    error: str
+    status_code: int | None = None
+    response: bytes = field(default=b"", repr=False)
+    retry_after_s: int | None = None
+    duration_ms: int = 0
+
+    @property
+    def is_delivered(self) -> bool:
+        return not self.error
+
+    @property
+    def is_gone(self) -> bool:
+        return self.status_code == HTTPStatus.GONE
+
+
+def record(
+    *, attempt_id: int, delivery_id: int, endpoint_id: int, lease: datetime, outcome: Outcome, actor: Actor
+) -> None:
+    """Write down what came of a try, and when the next one is; under a lease that has run out, only what came of it."""
+    now = timezone.now()
+    with transaction.atomic():
+        endpoint = WebhookEndpoint.objects.select_for_update(of=("self",)).get(pk=endpoint_id)
+        WebhookAttempt.objects.filter(pk=attempt_id).update(
+            ended_at=now,
+            duration_ms=outcome.duration_ms,
+            status_code=outcome.status_code,
+            error=outcome.error[:_LONGEST_ERROR],
+            response_body=_readable(outcome.response),
+        )
+        if outcome.is_delivered:
+            WebhookDelivery.objects.filter(pk=delivery_id).update(delivered_at=now, given_up_at=None)
+        if endpoint.leased_until == lease:
+            _go_on(endpoint, outcome, delivery_id, now)
+        if outcome.is_gone and endpoint.is_enabled:
+            endpoint.move(
+                EndpointStatus.DISABLED,
+                actor=actor,
+                reason="The receiver says that it is gone for good (HTTP 410).",
+                disabled_reason="The receiver says that it is gone for good (HTTP 410).",
+            )
+
+
+def give_up_of_disabled(*, now: datetime) -> int:
+    """Give up what waited for a disabled endpoint until its time was over; says how many."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _GIVE_UP_OF_DISABLED, {"now": now, "since": now - TRIED_FOR, "status": EndpointStatus.DISABLED.value}
+        )
+        return int(cursor.rowcount)
+
+
+def _go_on(endpoint: WebhookEndpoint, outcome: Outcome, delivery_id: int, now: datetime) -> None:
+    found = WebhookEndpoint.objects.filter(pk=endpoint.pk)
+    if outcome.is_delivered:
+        found.update(
+            leased_until=None,
+            next_attempt_at=now,
+            failures=0,
+            failing_since=None,
+            last_error="",
+            last_success_at=now,
+        )
+        return
+    delivery = WebhookDelivery.objects.get(pk=delivery_id)
+    if delivery.tried_until <= now:
+        _give_up(endpoint, now)
+    failures = endpoint.failures + 1
+    found.update(
+        leased_until=None,
+        next_attempt_at=next_try(
+            now=now, failures=failures, tried_until=delivery.tried_until, asked_for_s=outcome.retry_after_s
+        ),
+        failures=failures,
+        failing_since=endpoint.failing_since or now,
+        last_error=outcome.error[:_LONGEST_ERROR],
+    )
+
+
+def _give_up(endpoint: WebhookEndpoint, now: datetime) -> None:
+    """All of the endpoint whose time is over, now that a try has failed once more: the first, and what waited behind."""
+    with connection.cursor() as cursor:
+        cursor.execute(_GIVE_UP, {"now": now, "since": now - TRIED_FOR, "endpoint": endpoint.pk})
+        given_up = cursor.rowcount
+    logger.warning("webhooks given up", extra={"endpoint": endpoint.pk, "events": given_up})
+
+
+def _readable(body: bytes) -> str:
+    """The beginning of an answer, as PostgreSQL can store it, and without a secret that it quotes back."""
+    text = body[:_RESPONSE_KEPT].decode(errors="replace").replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    return logs.redact(text)
+
+
+_GIVE_UP = f"""
+    UPDATE {WebhookDelivery._meta.db_table} SET given_up_at = %(now)s
+    WHERE endpoint_id = %(endpoint)s AND delivered_at IS NULL AND given_up_at IS NULL
+      AND coalesce(resent_at, created_at) <= %(since)s
+"""  # noqa: S608 (only names of ours)
+
+_GIVE_UP_OF_DISABLED = f"""
+    UPDATE {WebhookDelivery._meta.db_table} AS delivery SET given_up_at = %(now)s
+    FROM {WebhookEndpoint._meta.db_table} AS endpoint
+    WHERE endpoint.id = delivery.endpoint_id AND endpoint.status = %(status)s
+      AND delivery.delivered_at IS NULL AND delivery.given_up_at IS NULL
+      AND coalesce(delivery.resent_at, delivery.created_at) <= %(since)s
+"""  # noqa: S608 (only names of ours)

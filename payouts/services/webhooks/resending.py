@@ -1,0 +1,127 @@
+"""Events sent again, given up before their time, and forgotten long after it."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from config.lib.audit import Actor
+from config.lib.errors import RefusedError
+from payouts.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
+
+logger = logging.getLogger(__name__)
+
+KEPT_FOR = timedelta(days=60)
+_FORGOTTEN_AT_ONCE = 5000
+
+
+def resend_delivery(*, delivery_id: int, actor: Actor, reason: str) -> WebhookDelivery:
+    """Have one event sent again under the same id, whether it was delivered or given up.
+
+    It takes its old place among what waits, and is tried for three days from now.
+
+    Raises:
+        RefusedError: it waits already, its endpoint is disabled, or no reason was given.
+        WebhookDelivery.DoesNotExist: there is none.
+    """
+    with transaction.atomic():
+        delivery, endpoint = _locked(delivery_id, reason)
+        if delivery.state == "waiting":
+            raise RefusedError(why=f"Event {delivery.message_id} waits to be sent already.", next_step="Let it go on.")
+        _need_enabled(endpoint)
+        now = timezone.now()
+        WebhookDelivery.objects.filter(pk=delivery.pk).update(delivered_at=None, given_up_at=None, resent_at=now)
+        WebhookEndpoint.objects.filter(pk=endpoint.pk).update(next_attempt_at=now)
+        endpoint.note(actor=actor, reason=f"sent again: {reason.strip()}", data={"event": delivery.message_id})
+    return WebhookDelivery.objects.get(pk=delivery.pk)
+
+
+def resend_failed(*, endpoint_id: int, since: datetime, actor: Actor, reason: str) -> int:
+    """Have all events sent again that happened since then and were given up, in their order; says how many.
+
+    Raises:
+        RefusedError: the endpoint is disabled, or no reason was given.
+        WebhookEndpoint.DoesNotExist: there is none.
+    """
+    _need_reason(reason)
+    with transaction.atomic():
+        endpoint = WebhookEndpoint.objects.select_for_update(of=("self",)).get(pk=endpoint_id)
+        _need_enabled(endpoint)
+        now = timezone.now()
+        failed = endpoint.deliveries.given_up().filter(created_at__gte=since)
+        count: int = failed.update(given_up_at=None, resent_at=now)
+        if count:
+            WebhookEndpoint.objects.filter(pk=endpoint.pk).update(next_attempt_at=now)
+            data = {"since": since, "events": count}
+            endpoint.note(actor=actor, reason=f"all given up sent again: {reason.strip()}", data=data)
+    logger.info("webhooks sent again", extra={"endpoint": endpoint_id, "events": count, "actor": str(actor)})
+    return count
+
+
+def give_up_delivery(*, delivery_id: int, actor: Actor, reason: str) -> WebhookDelivery:
+    """Try an event no longer, so that those behind it can go on.
+
+    Raises:
+        RefusedError: it does not wait, or no reason was given.
+        WebhookDelivery.DoesNotExist: there is none.
+    """
+    with transaction.atomic():
+        delivery, endpoint = _locked(delivery_id, reason)
+        if delivery.state != "waiting":
+            raise RefusedError(
+                why=f"Event {delivery.message_id} does not wait.", next_step="Only one that waits can be given up."
+            )
+        now = timezone.now()
+        WebhookDelivery.objects.filter(pk=delivery.pk).update(given_up_at=now)
+        # What was behind it has not failed yet.
+        WebhookEndpoint.objects.filter(pk=endpoint.pk).update(next_attempt_at=now)
+        endpoint.note(actor=actor, reason=f"given up: {reason.strip()}", data={"event": delivery.message_id})
+    return WebhookDelivery.objects.get(pk=delivery.pk)
+
+
+def forget_deliveries() -> int:
+    """Delete events older than KEPT_FOR that were delivered or given up, with their tries; says how many went."""
+    forgotten = 0
+    while True:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(_FORGET, {"before": timezone.now() - KEPT_FOR, "most": _FORGOTTEN_AT_ONCE})
+            (count,) = cursor.fetchone()
+        forgotten += count
+        if count < _FORGOTTEN_AT_ONCE:
+            return forgotten
+
+
+def _locked(delivery_id: int, reason: str) -> tuple[WebhookDelivery, WebhookEndpoint]:
+    """The event and its endpoint, whose lock is for both: whoever sends takes the endpoint too."""
+    _need_reason(reason)
+    endpoint_id = WebhookDelivery.objects.values_list("endpoint_id", flat=True).get(pk=delivery_id)
+    endpoint = WebhookEndpoint.objects.select_for_update(of=("self",)).get(pk=endpoint_id)
+    return WebhookDelivery.objects.get(pk=delivery_id), endpoint
+
+
+def _need_enabled(endpoint: WebhookEndpoint) -> None:
+    if not endpoint.is_enabled:
+        raise RefusedError(why=f"Endpoint {endpoint} is disabled.", next_step="Enable it first, then send again.")
+
+
+def _need_reason(reason: str) -> None:
+    if not reason.strip():
+        raise RefusedError(why="Nothing was changed: a reason is missing.", next_step="Say why.")
+
+
+_FORGET = f"""
+    WITH old AS (
+        SELECT id FROM {WebhookDelivery._meta.db_table}
+        WHERE created_at < %(before)s AND (delivered_at IS NOT NULL OR given_up_at IS NOT NULL)
+          AND (resent_at IS NULL OR resent_at < %(before)s)
+        LIMIT %(most)s
+    ), tries AS (
+        DELETE FROM {WebhookAttempt._meta.db_table} WHERE delivery_id IN (SELECT id FROM old)
+    ), gone AS (
+        DELETE FROM {WebhookDelivery._meta.db_table} WHERE id IN (SELECT id FROM old) RETURNING id
+    )
+    SELECT count(*) FROM gone
+"""  # noqa: S608 (only names of ours)
