@@ -303,6 +303,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "drf_spectacular.hooks.postprocess_schema_enums",
         "config.lib.openapi.say_how_it_refuses",
     ],
+    "WEBHOOKS": ["payouts.api.webhook_messages.EVENT"],
     # The page is for whoever reads the address; what it describes asks for keys.
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SERVE_AUTHENTICATION": [],

@@ -97,7 +97,7 @@ class NewestByTime(NewestFirst):
 class ReadList(generics.ListAPIView[M]):
     """A list for keys with the scope read, narrowed by its `filters`."""
 
-    permission_classes = (MayRead,)
+    permission_classes: tuple[type[BasePermission], ...] = (MayRead,)
     pagination_class: Any = NewestFirst
     filters: Filters
 
@@ -108,7 +108,7 @@ class ReadList(generics.ListAPIView[M]):
 class ReadOne(generics.RetrieveAPIView[M]):
     """One object for keys with the scope read."""
 
-    permission_classes = (MayRead,)
+    permission_classes: tuple[type[BasePermission], ...] = (MayRead,)
 
 
 class StrictSerializer(serializers.Serializer[Any]):

@@ -61,6 +61,20 @@ class Moment(Filter):
         super().__init__(lookup, _moment, "must be a time like 2030-01-31T12:00:00Z", {"format": "date-time"})
 
 
+class Whole(Filter):
+    """Equal to the number."""
+
+    def __init__(self, lookup: str) -> None:
+        super().__init__(lookup, _whole, "must be a whole number", {"pattern": "^[0-9]{1,18}$"})
+
+
+class Presence(Filter):
+    """`true` where the column has a value, `false` where it has none."""
+
+    def __init__(self, column: str) -> None:
+        super().__init__(f"{column}__isnull", _is_missing, "must be true or false", {"enum": ["true", "false"]})
+
+
 class Uuid(Filter):
     """Equal to the id."""
 
@@ -106,6 +120,18 @@ def _text(text: str) -> str:
     if not 1 <= len(text) <= _LONGEST_VALUE or "\x00" in text:
         raise ValueError(text)
     return text
+
+
+def _whole(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or len(text) > 18:
+        raise ValueError(text)
+    return int(text)
+
+
+def _is_missing(text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise ValueError(text)
+    return text == "false"
 
 
 def _moment(text: str) -> datetime:

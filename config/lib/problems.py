@@ -21,6 +21,7 @@ TITLES = {
     "amount_too_small": "Nothing would be left after the fee",
     "unknown_client": "No client has this id",
     "client_exists": "Another client has this id",
+    "endpoint_exists": "Another endpoint has this address",
     "idempotency_mismatch": "The Idempotency-Key stood for another request",
     "request_in_flight": "The same request is being carried out",
     "invalid_idempotency_key": "The Idempotency-Key cannot be one",

@@ -173,7 +173,7 @@ def _may_be_reached(address: str, *, is_sandbox: bool) -> bool:
 
 def _host_of(parts: SplitResult) -> str:
     host = (parts.hostname or "").removesuffix(".")
-    if ":" in host:
+    if ":" in host and "%" not in host:
         try:
             return ipaddress.IPv6Address(host).compressed
         except ValueError:

@@ -14,6 +14,18 @@ from payouts.api.clients import (
 from payouts.api.nowpayments import receive_notification
 from payouts.api.payments import receive_payment
 from payouts.api.reading import AccumulationDetail, AccumulationList, ClientDetail, ClientList
+from payouts.api.webhook_deliveries import DeliveryDetail, DeliveryGivingUp, DeliveryList, DeliveryResending
+from payouts.api.webhook_endpoints import (
+    EndpointChange,
+    EndpointCreation,
+    EndpointDetail,
+    EndpointDisabling,
+    EndpointEnabling,
+    EndpointList,
+    EndpointTest,
+    FailedResending,
+    SecretRotation,
+)
 
 urlpatterns = [
     path("payments/", receive_payment, name="payments"),
@@ -26,4 +38,23 @@ urlpatterns = [
     path("destination-changes/<int:pk>/cancel/", DestinationCancel.as_view(), name="destination-change-cancel"),
     path("accumulations/", AccumulationList.as_view(), name="accumulations"),
     path("accumulations/<int:pk>/", AccumulationDetail.as_view(), name="accumulation"),
+    path(
+        "webhook-endpoints/",
+        by_method(GET=EndpointList.as_view(), POST=EndpointCreation.as_view()),
+        name="webhook-endpoints",
+    ),
+    path(
+        "webhook-endpoints/<int:pk>/",
+        by_method(GET=EndpointDetail.as_view(), PATCH=EndpointChange.as_view()),
+        name="webhook-endpoint",
+    ),
+    path("webhook-endpoints/<int:pk>/disable/", EndpointDisabling.as_view(), name="webhook-endpoint-disable"),
+    path("webhook-endpoints/<int:pk>/enable/", EndpointEnabling.as_view(), name="webhook-endpoint-enable"),
+    path("webhook-endpoints/<int:pk>/rotate-secret/", SecretRotation.as_view(), name="webhook-endpoint-rotate-secret"),
+    path("webhook-endpoints/<int:pk>/test/", EndpointTest.as_view(), name="webhook-endpoint-test"),
+    path("webhook-endpoints/<int:pk>/resend-failed/", FailedResending.as_view(), name="webhook-endpoint-resend"),
+    path("webhook-deliveries/", DeliveryList.as_view(), name="webhook-deliveries"),
+    path("webhook-deliveries/<int:pk>/", DeliveryDetail.as_view(), name="webhook-delivery"),
+    path("webhook-deliveries/<int:pk>/resend/", DeliveryResending.as_view(), name="webhook-delivery-resend"),
+    path("webhook-deliveries/<int:pk>/give-up/", DeliveryGivingUp.as_view(), name="webhook-delivery-give-up"),
 ]

@@ -237,6 +237,7 @@ class WebhookDelivery(models.Model):
                 condition=Q(given_up_at__isnull=False),
                 name="webhook_delivery_given_up",
             ),
+            models.Index(fields=("endpoint", "id"), name="webhook_delivery_of_endpoint"),
             models.Index(fields=("accumulation", "id"), name="webhook_delivery_of_payment"),
             # Rows lie in the order of their times, so an index a thousandth of the size finds the old ones.
             BrinIndex(fields=("created_at",), name="webhook_delivery_by_age"),

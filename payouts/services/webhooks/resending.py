@@ -88,7 +88,7 @@ def forget_deliveries() -> int:
     while True:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(_FORGET, {"before": timezone.now() - KEPT_FOR, "most": _FORGOTTEN_AT_ONCE})
-            (count,) = cursor.fetchone()
+            count: int = cursor.fetchone()[0]
         forgotten += count
         if count < _FORGOTTEN_AT_ONCE:
             return forgotten

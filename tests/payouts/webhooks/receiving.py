@@ -1,0 +1,55 @@
+"""What a receiver of our webhooks does: it verifies, by the scheme's own text, and remembers what it was told."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Iterable
+from typing import Any
+
+from config.lib import audit
+from payouts.models import SUBSCRIBABLE, Client, WebhookDelivery, WebhookEndpoint
+from payouts.services import webhooks
+from tests.factories import ACTOR
+from tests.lib.scripted_http import Asked, ScriptedServer
+
+WORKER = audit.worker("test")
+
+
+def endpoint(
+    url: str, *, events: Iterable[str] = SUBSCRIBABLE, client: Client | None = None, name: str = "shop"
+) -> WebhookEndpoint:
+    made, _ = webhooks.create_endpoint(name=name, url=url, events=events, client=client, actor=ACTOR)
+    return made
+
+
+def deliver() -> int:
+    """One sweep, that ends when nothing is due."""
+    return webhooks.deliver_due(actor=WORKER, run_s=5)
+
+
+def make_due() -> None:
+    """Let the time until the next try pass, and leases run out."""
+    WebhookEndpoint.objects.update(next_attempt_at="2020-01-01T00:00:00Z", leased_until=None)
+
+
+def told(receiver: ScriptedServer) -> list[tuple[str, Any]]:
+    """The type and the payment of each event that came, in their order."""
+    return [(asked.json["type"], asked.json["data"].get("payment_id")) for asked in receiver.asked]
+
+
+def outbox(of: WebhookEndpoint | None = None) -> list[tuple[str, str | None, str]]:
+    """Every event written down, with its payment and where it stands."""
+    rows = WebhookDelivery.objects.select_related("accumulation").order_by("pk")
+    if of is not None:
+        rows = rows.filter(endpoint=of)
+    return [(row.event, row.accumulation.payment_id if row.accumulation else None, row.state) for row in rows]
+
+
+def is_signed_with(asked: Asked, secret: str) -> bool:
+    """Whether one of the signatures is the HMAC of `id.timestamp.body`."""
+    signed = f"{asked.headers['webhook-id']}.{asked.headers['webhook-timestamp']}.".encode() + asked.body
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    wanted = "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+    return wanted in asked.headers["webhook-signature"].split(" ")

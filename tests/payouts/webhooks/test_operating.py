@@ -1,0 +1,295 @@
+"""Endpoints made, changed and switched, and events sent again: by services, and by the command."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.utils import timezone
+
+from config.lib.errors import RefusedError
+from config.lib.problems import InvalidFieldsError
+from payouts import tasks
+from payouts.models import SUBSCRIBABLE, WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from payouts.services import hold_accumulation, unhold_accumulation, webhooks
+from payouts.services.webhooks.secrets import secret_of
+from tests import factories
+from tests.factories import ACTOR
+from tests.lib.scripted_http import Reply, ScriptedServer
+from tests.payouts.webhooks.receiving import deliver, endpoint, make_due, outbox, told
+
+pytestmark = pytest.mark.django_db
+
+URL = "http://127.0.0.1:1/in"
+RESENT: dict[str, Any] = {"actor": ACTOR, "reason": "receiver mended"}
+
+
+def given_up(*reasons: str) -> tuple[WebhookEndpoint, list[WebhookDelivery]]:
+    """An endpoint that was told all this in vain."""
+    made = endpoint(URL, events=["payment.held"])
+    for reason in reasons:
+        hold_accumulation(accumulation=factories.accumulation(1), actor=ACTOR, reason=reason)
+    WebhookDelivery.objects.update(given_up_at=timezone.now())
+    return made, list(WebhookDelivery.objects.order_by("pk"))
+
+
+def test_an_endpoint_is_made_with_a_secret_that_is_stored_nowhere() -> None:
+    made, secret = webhooks.create_endpoint(
+        name=" shop ", url=URL, events=["payment.held", "payment.accumulated", "payment.held"], actor=ACTOR
+    )
+
+    assert (made.name, made.events, made.status) == ("shop", ["payment.accumulated", "payment.held"], "enabled")
+    assert secret == secret_of(made.secret_seed, made.secret_key_id)
+    assert secret.startswith("whsec_")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT row_to_json(e)::text FROM payouts_webhookendpoint e")
+        assert secret.removeprefix("whsec_") not in cursor.fetchone()[0]
+    [born] = made.status_changes.all()
+    assert (born.from_status, born.to_status, born.actor) == ("", "enabled", str(ACTOR))
+    assert secret not in str(born.data)
+    assert secret not in repr(made)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"url": "ftp://example.com/"}, "url"),
+        ({"url": "http://10.0.0.1/"}, "url"),
+        ({"url": "http://169.254.169.254/latest/meta-data/"}, "url"),
+        ({"url": "http://[::ffff:10.0.0.1]/"}, "url"),
+        ({"url": "http://2130706433/"}, "url"),
+        ({"url": "x" * 501}, "url"),
+        ({"name": "  "}, "name"),
+        ({"name": "a\nb"}, "name"),
+        ({"name": "x" * 81}, "name"),
+        ({"events": []}, "events"),
+        ({"events": ["payment.paid"]}, "events"),
+        ({"events": ["endpoint.test"]}, "events"),
+    ],
+)
+def test_what_cannot_be_an_endpoint_is_refused_with_the_field(changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidFieldsError) as refused:
+        webhooks.create_endpoint(
+            **{"name": "shop", "url": URL, "events": list(SUBSCRIBABLE), "actor": ACTOR, **changes}
+        )
+
+    assert [error.field for error in refused.value.errors] == [field]
+    assert not WebhookEndpoint.objects.exists()
+
+
+def test_in_live_mode_an_endpoint_of_our_own_network_is_refused(settings: Any) -> None:
+    settings.LIVE = True
+
+    for url in ("http://example.com/", "https://127.0.0.1/", "https://localhost/", "https://[::1]/"):
+        with pytest.raises(InvalidFieldsError):
+            endpoint(url)
+
+    # Its name is not known here; that may be so for a while, and each try looks again.
+    assert endpoint("https://hooks.nowhere.invalid/in").is_enabled
+
+
+def test_an_address_has_one_enabled_endpoint_for_each_client() -> None:
+    first = endpoint(URL)
+    endpoint(URL, client=factories.client())
+
+    with pytest.raises(webhooks.EndpointExistsError, match="has the address"):
+        endpoint(URL)
+    webhooks.disable_endpoint(endpoint=first, actor=ACTOR, reason="moved")
+    endpoint(URL)
+    with pytest.raises(webhooks.EndpointExistsError):
+        webhooks.enable_endpoint(endpoint=WebhookEndpoint.objects.get(pk=first.pk), actor=ACTOR, reason="back")
+
+    first.refresh_from_db()
+    assert first.status == "disabled"
+
+
+def test_a_change_is_in_the_history_and_starts_over() -> None:
+    made = endpoint(URL)
+    before = made.subscribed_at
+    WebhookEndpoint.objects.update(failures=7, failing_since=timezone.now(), last_error="HTTP 500")
+
+    webhooks.change_endpoint(
+        endpoint_id=made.pk,
+        changes={"url": "http://127.0.0.1:1/new", "events": ["payment.held"], "name": "shop 2"},
+        actor=ACTOR,
+        reason="they moved",
+    )
+
+    made.refresh_from_db()
+    assert (made.url, made.events, made.name) == ("http://127.0.0.1:1/new", ["payment.held"], "shop 2")
+    assert (made.failures, made.failing_since, made.last_error) == (0, None, "")
+    assert made.subscribed_at > before
+    last = made.status_changes.last()
+    assert last is not None
+    assert (last.reason, last.data["before"]["url"], last.data["after"]["url"]) == ("they moved", URL, made.url)
+
+
+def test_what_cannot_be_done_now_is_refused_and_changes_nothing() -> None:
+    made, [event] = given_up("1")
+    waiting = webhooks.send_test(endpoint=made, actor=ACTOR)
+
+    for refused in (
+        lambda: webhooks.enable_endpoint(endpoint=made, actor=ACTOR, reason="x"),
+        lambda: webhooks.disable_endpoint(endpoint=made, actor=ACTOR, reason=" "),
+        lambda: webhooks.rotate_secret(endpoint_id=made.pk, actor=ACTOR, reason=""),
+        lambda: webhooks.rotate_secret(endpoint_id=made.pk, actor=ACTOR, reason="x", overlap=timedelta(days=8)),
+        lambda: webhooks.resend_delivery(delivery_id=waiting.pk, **RESENT),
+        lambda: webhooks.resend_delivery(delivery_id=event.pk, actor=ACTOR, reason=""),
+        lambda: webhooks.give_up_delivery(delivery_id=event.pk, actor=ACTOR, reason="x"),
+        lambda: webhooks.resend_failed(endpoint_id=made.pk, since=timezone.now(), actor=ACTOR, reason=""),
+    ):
+        with pytest.raises(RefusedError):
+            refused()
+    webhooks.disable_endpoint(endpoint=made, actor=ACTOR, reason="x")
+    for refused in (
+        lambda: webhooks.disable_endpoint(endpoint=made, actor=ACTOR, reason="x"),
+        lambda: webhooks.send_test(endpoint=made, actor=ACTOR),
+        lambda: webhooks.resend_delivery(delivery_id=event.pk, **RESENT),
+        lambda: webhooks.resend_failed(endpoint_id=made.pk, since=timezone.now(), **RESENT),
+    ):
+        with pytest.raises(RefusedError):
+            refused()
+
+    assert [state for _, _, state in outbox()] == ["given_up", "waiting"]
+    assert [change.reason for change in made.status_changes.all()] == ["made", "a test event was asked for", "x"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_test_event_reaches_the_receiver(receiver: ScriptedServer) -> None:
+    made = endpoint(receiver.url)
+
+    delivery = webhooks.send_test(endpoint=made, actor=ACTOR)
+    deliver()
+
+    [asked] = receiver.asked
+    assert (asked.json["type"], asked.json["data"]) == ("endpoint.test", {})
+    assert asked.headers["webhook-id"] == delivery.message_id
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_event_is_sent_again_under_its_id_in_its_old_place(receiver: ScriptedServer) -> None:
+    made = endpoint(receiver.url)
+    row = factories.accumulation(1)
+    hold_accumulation(accumulation=row, actor=ACTOR, reason="1")
+    deliver()
+    receiver.say(Reply(status=500), Reply())
+    unhold_accumulation(accumulation=row, actor=ACTOR, reason="2")
+    deliver()
+    first = WebhookDelivery.objects.order_by("pk")[0]
+
+    again = webhooks.resend_delivery(delivery_id=first.pk, **RESENT)
+    deliver()
+
+    assert again.state == "waiting"
+    assert [event for event, _ in told(receiver)] == [
+        "payment.held",
+        "payment.released",
+        "payment.held",
+        "payment.released",
+    ]
+    assert receiver.asked[0].headers["webhook-id"] == receiver.asked[2].headers["webhook-id"]
+    assert receiver.asked[0].body == receiver.asked[2].body
+    assert [state for _, _, state in outbox()] == ["delivered"] * 2
+    made.refresh_from_db()
+    last = made.status_changes.last()
+    assert last is not None
+    assert (last.reason, last.data) == ("sent again: receiver mended", {"event": first.message_id})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_poisonous_event_is_given_up_by_hand_and_the_others_go_on(receiver: ScriptedServer) -> None:
+    endpoint(receiver.url)
+    row = factories.accumulation(1)
+    hold_accumulation(accumulation=row, actor=ACTOR, reason="1")
+    unhold_accumulation(accumulation=row, actor=ACTOR, reason="2")
+    receiver.say(Reply(status=422), Reply())
+    deliver()
+
+    webhooks.give_up_delivery(
+        delivery_id=WebhookDelivery.objects.order_by("pk")[0].pk, actor=ACTOR, reason="they cannot read it"
+    )
+    deliver()
+
+    assert [state for _, _, state in outbox()] == ["given_up", "delivered"]
+
+
+def test_all_given_up_since_a_time_are_sent_again() -> None:
+    made, events = given_up("1", "2", "3")
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE payouts_webhookdelivery DISABLE TRIGGER payouts_webhookdelivery_says_one_thing")
+        cursor.execute(
+            "UPDATE payouts_webhookdelivery SET created_at = now() - interval '2 days' WHERE id = %s", [events[0].pk]
+        )
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute("ALTER TABLE payouts_webhookdelivery ENABLE TRIGGER payouts_webhookdelivery_says_one_thing")
+
+    since = timezone.now() - timedelta(days=1)
+    assert webhooks.resend_failed(endpoint_id=made.pk, since=since, **RESENT) == 2
+    assert webhooks.resend_failed(endpoint_id=made.pk, since=since, **RESENT) == 0
+
+    assert [state for _, _, state in outbox()] == ["given_up", "waiting", "waiting"]
+    assert made.status_changes.filter(reason="all given up sent again: receiver mended").count() == 1
+
+
+def test_the_command_sends_single_events_and_all_of_an_endpoint() -> None:
+    made, events = given_up("1", "2", "3")
+    said, wrong = StringIO(), StringIO()
+
+    with pytest.raises(CommandError, match="1 of 2 events were refused"):
+        call_command("resend_webhooks", events[0].pk, 10**9, reason="receiver mended", stdout=said, stderr=wrong)
+    call_command("resend_webhooks", endpoint=made.pk, reason="receiver mended", stdout=said)
+    for options in ({}, {"since": "yesterday"}):
+        with pytest.raises(CommandError):
+            call_command("resend_webhooks", *([] if options else [1]), endpoint=made.pk, reason="x", **options)
+    with pytest.raises(CommandError, match="endpoint 999999"):
+        call_command("resend_webhooks", endpoint=999999, reason="x")
+
+    assert "will be sent again" in said.getvalue()
+    assert "2 events will be sent again." in said.getvalue()
+    assert f"event {10**9}" in wrong.getvalue()
+    assert [state for _, _, state in outbox()] == ["waiting"] * 3
+
+
+def test_what_was_told_is_forgotten_after_sixty_days_and_what_waits_is_not() -> None:
+    made, events = given_up("1", "2", "3", "4")
+    WebhookDelivery.objects.filter(pk=events[0].pk).update(given_up_at=None, delivered_at=timezone.now())
+    WebhookDelivery.objects.filter(pk=events[1].pk).update(given_up_at=None)
+    WebhookDelivery.objects.filter(pk=events[2].pk).update(resent_at=timezone.now())
+    for event in events:
+        WebhookAttempt.objects.create(endpoint=made, delivery=event)
+    tasks.forget_webhooks()
+    assert WebhookDelivery.objects.count() == 4
+
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute("ALTER TABLE payouts_webhookdelivery DISABLE TRIGGER payouts_webhookdelivery_says_one_thing")
+        cursor.execute("UPDATE payouts_webhookdelivery SET created_at = now() - interval '61 days'")
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute("ALTER TABLE payouts_webhookdelivery ENABLE TRIGGER payouts_webhookdelivery_says_one_thing")
+    tasks.forget_webhooks()
+
+    left = set(WebhookDelivery.objects.values_list("pk", flat=True))
+    assert left == {events[1].pk, events[2].pk}
+    assert set(WebhookAttempt.objects.values_list("delivery_id", flat=True)) == left
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_waits_at_a_disabled_endpoint_goes_on_when_it_is_enabled(receiver: ScriptedServer) -> None:
+    made = endpoint(receiver.url)
+    row = factories.accumulation(1)
+    hold_accumulation(accumulation=row, actor=ACTOR, reason="1")
+    webhooks.disable_endpoint(endpoint=made, actor=ACTOR, reason="maintenance")
+    make_due()
+    deliver()
+    unhold_accumulation(accumulation=row, actor=ACTOR, reason="nobody hears of it")
+    assert receiver.asked == []
+
+    webhooks.enable_endpoint(endpoint=WebhookEndpoint.objects.get(pk=made.pk), actor=ACTOR, reason="done")
+    hold_accumulation(accumulation=row, actor=ACTOR, reason="3")
+    deliver()
+
+    assert [asked.json["data"]["reason"] for asked in receiver.asked] == ["1", "3"]
