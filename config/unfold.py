@@ -102,6 +102,12 @@ UNFOLD: dict[str, Any] = {
                 _item("Turned away", "block", "payouts.rejecteddeliveries"),
             ),
             _group(
+                "Webhooks out",
+                _item("Endpoints", "webhook", "payouts.webhookendpoint"),
+                _item("Events", "send", "payouts.webhookdelivery"),
+                _item("Tries", "published_with_changes", "payouts.webhookattempt"),
+            ),
+            _group(
                 "System",
                 _item("Pauses", "pause_circle", "hostpay.pause"),
                 _item("Breaker", "electrical_services", "hostpay.breaker"),
@@ -121,6 +127,7 @@ UNFOLD: dict[str, Any] = {
                 _item("Exchange orders", "history", "hostpay.exchangeorderstatuschange"),
                 _item("Transactions", "history", "hostpay.transactionstatuschange"),
                 _item("Known differences", "rule_folder", "hostpay.accepteddifference"),
+                _item("Webhook endpoints", "history", "payouts.webhookendpointstatuschange"),
                 _item("Used tokens", "token", "hostpay.usedtoken"),
                 is_folded=True,
             ),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
-from django.db.models import F, Subquery
+from django.db.models import F, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -14,13 +15,24 @@ from batches.models import BatchConversion, BatchStatus
 from config.lib.adminkit.links import list_of, page_of
 from hostpay.models import Approval, Breaker, HostPayment, Reconciliation, Scope, Wallet
 from hostpay.services.reconciling.runs import lines_of
-from payouts.models import Accumulation, InboundEvent, NowPayment, Outcome
+from payouts.models import (
+    Accumulation,
+    EndpointStatus,
+    InboundEvent,
+    NowPayment,
+    Outcome,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
 
 # A wait this long is no longer the provider's usual slowness.
 _LONG_WAIT = timedelta(minutes=30)
 _MOST_OF_A_KIND = 50
 # A failed batch is news for a day; its members are pending again.
 _NEWS_FOR = timedelta(days=1)
+# A receiver that is restarted fails for some minutes; one that is gone is for somebody to talk to, this week.
+_RESTART = timedelta(minutes=10)
+_GONE_FOR = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +62,16 @@ class Attention:
 
 def attention() -> Attention:
     """Everything that waits for a person, in a handful of queries."""
-    kinds = (_control(), _reconciliation(), _payments(), _held(), _events(), _now_payments(), _failed_batches())
+    kinds = (
+        _control(),
+        _reconciliation(),
+        _payments(),
+        _held(),
+        _events(),
+        _now_payments(),
+        _failed_batches(),
+        _webhooks(),
+    )
     items = [item for kind, _ in kinds for item in kind]
     more = [link for kind, link in kinds if len(kind) >= _MOST_OF_A_KIND]
     order = {"bad": 0, "wait": 1}
@@ -207,3 +228,31 @@ def _failed_batches() -> tuple[list[Item], tuple[str, str]]:
         for batch in failed.order_by("-status_changed_at")[:_MOST_OF_A_KIND]
     ]
     return items, ("failed batches", list_of(BatchConversion, "status__exact=failed"))
+
+
+def _webhooks() -> tuple[list[Item], tuple[str, str]]:
+    """Endpoints that have taken nothing for a while, that are gone by their own word, or that were not told of all."""
+    now = timezone.now()
+    given_up = WebhookDelivery.objects.given_up().filter(
+        endpoint=OuterRef("pk"), given_up_at__gte=now - _NEWS_FOR, created_at__gte=now - _GONE_FOR
+    )
+    seen = WebhookEndpoint.objects.annotate(
+        given_up=Subquery(given_up.order_by("-created_at").values("given_up_at")[:1])
+    )
+    failing = Q(status=EndpointStatus.ENABLED, failing_since__lte=now - _RESTART)
+    gone = Q(status=EndpointStatus.DISABLED, failures__gt=0, status_changed_at__gte=now - _GONE_FOR)
+    lost = Q(status=EndpointStatus.ENABLED, given_up__isnull=False)
+    items = [_webhook_item(each) for each in seen.filter(failing | gone | lost).order_by("pk")[:_MOST_OF_A_KIND]]
+    return items, ("webhook endpoints", list_of(WebhookEndpoint))
+
+
+def _webhook_item(endpoint: Any) -> Item:
+    if not endpoint.is_enabled:
+        kind, sentence, since = "webhooks off", f"is disabled: {endpoint.disabled_reason}", endpoint.status_changed_at
+    elif endpoint.failing_since is not None:
+        kind, since = "webhooks failing", endpoint.failing_since
+        sentence = f"has taken nothing in {endpoint.failures} tries, the last: {endpoint.last_error}"
+    else:
+        kind, since = "webhooks given up", endpoint.given_up
+        sentence = "works, but was not told of everything: send again what was given up, if it wants to know"
+    return Item(kind=kind, tone="wait", sentence=f"Endpoint {endpoint} {sentence}.", url=page_of(endpoint), since=since)

@@ -4,8 +4,7 @@ Asked here: I1 to I8, I10 to I18 and I20, each as far as rows and blocks can tel
 
 - I9 (the ledger's journals sum to zero): there is no ledger yet. What it would hold is asked of its sources: I2, I3, I10.
 - I11 for clients, policies, pauses and breakers: they have no status; their rows are their history.
-- I12, the outbox: nobody outside is notified yet. Inside, whoever was told has acted in the same transaction, and that
-  is asked.
+- I12 inside the house: whoever was told has acted in the same transaction, and that is asked.
 - I13 and I19 (a repeat changes nothing) and I21 (a restart at any point leads to the same end): they compare two runs,
   and one database is the end of one. The tests of the intake, the crash matrix and the simulator ask them.
 - I17 for logs, task arguments and error pages: they are not in the database. Their own tests ask it.
@@ -26,13 +25,14 @@ from config.invariants.chain import BYTES, CHAIN
 from config.invariants.control import control
 from config.invariants.history import HISTORY
 from config.invariants.kinds import Breach, Invariant
+from config.invariants.outbox import outbox
 from config.invariants.payments import PAYMENTS
 from config.invariants.secrecy import SECRECY
 from config.lib.errors import ProviderError
 
 logger = logging.getLogger(__name__)
 
-INVARIANTS: tuple[Invariant, ...] = (*BOOKS, *PAYMENTS, *control(), *HISTORY, *BYTES, *SECRECY, *CHAIN)
+INVARIANTS: tuple[Invariant, ...] = (*BOOKS, *PAYMENTS, *control(), *outbox(), *HISTORY, *BYTES, *SECRECY, *CHAIN)
 
 __all__ = ("INVARIANTS", "Breach", "Finding", "Invariant", "examine")
 

@@ -6,7 +6,7 @@ from batches.models import BatchConversion
 from config.invariants.kinds import Invariant, by_sql
 from config.lib.lifecycle import Lifecycle
 from hostpay.models import ExchangeOrder, HostPayment, Transaction
-from payouts.models import Accumulation
+from payouts.models import Accumulation, WebhookEndpoint
 
 # The first event is a birth; each other one starts where the one before it ended, along an edge or staying put; and
 # the last one ended where the row is.
@@ -77,7 +77,7 @@ def _fold(model: type[Lifecycle]) -> Invariant:
 
 
 HISTORY = (
-    *(_fold(model) for model in (HostPayment, ExchangeOrder, Transaction, BatchConversion)),
+    *(_fold(model) for model in (HostPayment, ExchangeOrder, Transaction, BatchConversion, WebhookEndpoint)),
     Invariant(
         id="I11",
         promise="the status of every accumulation is what its events say",

@@ -7,6 +7,8 @@ from payouts.admin import (
     inbound,
     nowpayments,
     request_keys,
+    webhook_deliveries,
+    webhook_endpoints,
 )
 
 __all__ = (
@@ -18,4 +20,6 @@ __all__ = (
     "inbound",
     "nowpayments",
     "request_keys",
+    "webhook_deliveries",
+    "webhook_endpoints",
 )

@@ -223,6 +223,7 @@ class AccumulationAdmin(ObjectAdmin[Accumulation]):
                     note="The payout itself goes to the client's wallet of then.",
                 ),
                 self._deliveries(obj),
+                _webhooks(obj),
                 _with_birth(obj),
             ),
         )
@@ -253,6 +254,25 @@ def _with_birth(accumulation: Accumulation) -> History:
     )
     birth = Event(at=accumulation.created_at, actor=accumulation.source, text="payment recorded", to_status="recorded")
     return History(title=own.title, note=own.note, events=[*own.events, birth])
+
+
+def _webhooks(accumulation: Accumulation) -> Table:
+    told = accumulation.webhook_deliveries.select_related("endpoint").order_by("-id")[:50]
+    return Table(
+        title="Told to endpoints",
+        columns=columns("Event", "Endpoint", "State", "Happened", "Delivered"),
+        rows=[
+            (
+                linked(each, each.event),
+                linked(each.endpoint),
+                cells.pill(each.state, text=each.state.replace("_", " ")),
+                cells.when(each.created_at),
+                cells.when(each.delivered_at),
+            )
+            for each in told
+        ],
+        empty="No endpoint asked for its events.",
+    )
 
 
 def _batch(accumulation: Accumulation) -> SafeString:

@@ -64,6 +64,23 @@ def _another_transaction(**columns: str) -> str:
     return _COPY_OF_TRANSACTION.format(**{**values, **columns})
 
 
+_ENDPOINT = (
+    "INSERT INTO payouts_webhookendpoint (name, url, events, status, disabled_reason, subscribed_at, secret_seed,"
+    " secret_key_id, old_secret_seed, old_secret_key_id, next_attempt_at, failures, last_error, created_by)"
+    " VALUES ('n', 'u', ARRAY['payment.converted'], 'enabled', '', now() - interval '1 hour', 's', 'k', '', '',"
+    " now() + interval '{next_attempt}', 0, '', 'a')"
+)
+_WAITING = (
+    "; INSERT INTO payouts_webhookdelivery (endpoint_id, event, accumulation_id, created_at)"
+    " SELECT endpoint.id, 'payment.converted', told.id, now() - interval '1 hour'"
+    " FROM payouts_webhookendpoint endpoint, payouts_accumulation told"
+)
+_ALL_BUT_ONE = (
+    "; INSERT INTO payouts_webhookdelivery (endpoint_id, event, accumulation_id)"
+    " SELECT endpoint.id, 'payment.converted', told.id FROM payouts_webhookendpoint endpoint, payouts_accumulation told"
+    " WHERE told.id > (SELECT min(id) FROM payouts_accumulation)"
+)
+
 # What is done to the rows, and the promise that is broken by it.
 BREAKS = {
     "a member pending in a completed batch": (
@@ -177,6 +194,26 @@ BREAKS = {
     "a failure that was told, and a batch that goes on": (
         "UPDATE batches_batchconversion SET status = 'swapping'",
         "I12 whoever was told has acted on it",
+    ),
+    "an endpoint that is told nothing": (
+        _ENDPOINT.format(next_attempt="0 hours"),
+        "I12 every event that an endpoint asks for is written down",
+    ),
+    "an endpoint told of all but one payment": (
+        _ENDPOINT.format(next_attempt="0 hours") + _ALL_BUT_ONE,
+        "I12 every event that an endpoint asks for is written down",
+    ),
+    "an endpoint that nobody sends to": (
+        _ENDPOINT.format(next_attempt="-16 minutes") + _WAITING,
+        "I12 what is to be told is sent, or seen to fail",
+    ),
+    "an endpoint that is put off for ever": (
+        _ENDPOINT.format(next_attempt="9 hours") + _WAITING,
+        "I12 what is to be told is sent, or seen to fail",
+    ),
+    "an endpoint that nobody made": (
+        _ENDPOINT.format(next_attempt="0 hours"),
+        "I11 the status of every webhook endpoint is what its events say",
     ),
     "a signature during a pause": (
         "INSERT INTO hostpay_pause (switch, reason, actor, paused_at, resumed_by)"

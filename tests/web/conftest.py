@@ -46,7 +46,16 @@ def operator(db: None) -> Client:
     user = User.objects.create_user("anna", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename__startswith="view_"))
     user.user_permissions.add(
-        *Permission.objects.filter(codename__in=("change_batchconversion", "add_apikey", "add_client", "change_client"))
+        *Permission.objects.filter(
+            codename__in=(
+                "change_batchconversion",
+                "add_apikey",
+                "add_client",
+                "change_client",
+                "add_webhookendpoint",
+                "change_webhookendpoint",
+            )
+        )
     )
     return _logged_in(user)
 

@@ -38,7 +38,18 @@ from hostpay.models import (
 from hostpay.services.reconciling import record_run, sign_off
 from hostpay.services.reconciling.runs import Balances
 from payouts import services as payouts
-from payouts.models import Accumulation, InboundEvent, NowPayment, Outcome, RequestKey, Verdict
+from payouts.models import (
+    Accumulation,
+    InboundEvent,
+    NowPayment,
+    Outcome,
+    RequestKey,
+    Verdict,
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
+from payouts.services import webhooks
 from payouts.services.members import claim_pending, credit_shares
 from tests.factories import ACTOR, accumulations, policy
 from tests.hostpay import rows
@@ -54,6 +65,8 @@ class Scene:
     pending: list[Accumulation]
     held: Accumulation
     pause: Pause
+    endpoint: WebhookEndpoint
+    given_up: WebhookDelivery
 
 
 def batch_of(*net_usd: str) -> tuple[BatchConversion, HostPayment]:
@@ -133,6 +146,9 @@ def receive(order: ExchangeOrder, units: int, *, log_index: int = 0) -> Receipt:
 
 def play() -> Scene:
     """Everything at once."""
+    endpoint, _ = webhooks.create_endpoint(
+        name="shop", url="http://127.0.0.1:9/hooks?key=abc", events=["payment.batched", "payment.held"], actor=ACTOR
+    )
     done, paid = batch_of("100.10", "50.05", "12.345678")
     order, _ = send(paid, nonce=1)
     received = to_units(Decimal("159.123457"), USDT)
@@ -174,6 +190,7 @@ def play() -> Scene:
     pending = accumulations("10.50", "5", "3.25", "1")
     held = payouts.hold_accumulation(accumulation=pending.pop(), actor=ACTOR, reason="paid twice?")
     _others(returned, pending[0])
+    given_up = _tell(endpoint)
     return Scene(
         done=done,
         waiting=waiting,
@@ -181,7 +198,37 @@ def play() -> Scene:
         pending=pending,
         held=held,
         pause=hostpay.pause(switch=Switch.SIGNING, actor=ACTOR, reason="keystore rotation"),
+        endpoint=endpoint,
+        given_up=given_up,
     )
+
+
+def _tell(endpoint: WebhookEndpoint) -> WebhookDelivery:
+    """Some events taken, one given up, the next one failing; and an endpoint that is gone."""
+    now = timezone.now()
+    events = list(endpoint.deliveries.order_by("pk"))
+    for position, event in enumerate(events[:6]):
+        taken = position != 4
+        WebhookAttempt.objects.create(
+            endpoint=endpoint,
+            delivery=event,
+            ended_at=now,
+            duration_ms=40 + position,
+            status_code=200 if taken else 422,
+            error="" if taken else "HTTP 422",
+            response_body='{"ok": true}' if taken else '{"error": "<b>unknown field</b>"}',
+        )
+        column = "delivered_at" if taken else "given_up_at"
+        WebhookDelivery.objects.filter(pk=event.pk).update(attempts=1, **{column: now})
+    WebhookAttempt.objects.create(endpoint=endpoint, delivery=events[6])
+    WebhookEndpoint.objects.filter(pk=endpoint.pk).update(
+        failures=3, failing_since=now - timedelta(hours=1), last_error="HTTP 503", last_success_at=now
+    )
+    gone, _ = webhooks.create_endpoint(
+        name="old shop", url="http://127.0.0.1:9/old", events=["payment.voided"], actor=ACTOR
+    )
+    webhooks.disable_endpoint(endpoint=gone, actor=ACTOR, reason="The shop has moved.")
+    return WebhookDelivery.objects.get(pk=events[4].pk)
 
 
 def _others(payment: HostPayment, accumulation: Accumulation) -> None:

@@ -73,6 +73,13 @@ def test_it_opens_without_an_error_or_an_outside_request(
         reverse("admin:hostpay_reconciliation_change", args=(Reconciliation.objects.get().pk,)),
         reverse("admin:batches_conversionpolicy_do", args=("set",)),
         reverse("admin:django_celery_beat_periodictask_changelist"),
+        reverse("admin:payouts_webhookendpoint_changelist"),
+        reverse("admin:payouts_webhookendpoint_change", args=(stage.endpoint.pk,)),
+        reverse("admin:payouts_webhookendpoint_do", args=("create",)),
+        reverse("admin:payouts_webhookendpoint_operate", args=(stage.endpoint.pk, "resend-failed")),
+        reverse("admin:payouts_webhookdelivery_changelist"),
+        reverse("admin:payouts_webhookdelivery_change", args=(stage.given_up.pk,)),
+        reverse("admin:payouts_webhookattempt_changelist"),
     ]
     for width in (1440, 390):
         with watched(browser, live_server, viewport={"width": width, "height": 900}) as (page, wrong):

@@ -31,6 +31,8 @@ TONES = {
         "created-batch",
         "new",
         "ok",
+        "delivered",
+        "enabled",
     ),
     "live": (
         "swapping",
@@ -60,8 +62,20 @@ TONES = {
         "noted",
         "late",
     ),
-    "bad": ("failed", "conflict", "refused", "invalid", "reverted", "review", "unknown", "blocked", "paused"),
-    "idle": ("cancelled", "voided", "abandoned", "refunded", "created", "revoked", "lifted", "off"),
+    "bad": (
+        "failed",
+        "conflict",
+        "refused",
+        "invalid",
+        "reverted",
+        "review",
+        "unknown",
+        "blocked",
+        "paused",
+        "failing",
+        "given_up",
+    ),
+    "idle": ("cancelled", "voided", "abandoned", "refunded", "created", "revoked", "lifted", "off", "disabled"),
 }
 _TONE_OF = {word: tone for tone, words in TONES.items() for word in words}
 

@@ -13,6 +13,8 @@ from django.utils.safestring import SafeString
 # Drawn in these units and scaled by the browser.
 _WIDTH = 800
 _HEIGHT = 200
+_SPARK_HEIGHT = 16
+_SPARK_STEP = 5
 _STEPS = (Decimal(1), Decimal(2), Decimal("2.5"), Decimal(5), Decimal(10))
 
 
@@ -104,6 +106,17 @@ def bars(values: Sequence[Bar], *, name: str) -> SafeString:
         for position, bar in enumerate(values)
     ]
     return _render("includes/chart_bars.html", name=name, drawn=drawn, ticks=_ticks(top), values=values)
+
+
+def spark(shares: Sequence[int], *, name: str) -> SafeString:
+    """Small bars for a cell, of shares in percent; each that is not whole stands out."""
+    height = _SPARK_HEIGHT
+    drawn = []
+    for position, share in enumerate(shares):
+        tall = max(1, share * height // 100)
+        drawn.append({"x": position * _SPARK_STEP, "y": height - tall, "height": tall, "is_bad": share < 100})
+    context = {"bars": drawn, "name": name, "width": len(shares) * _SPARK_STEP, "height": height}
+    return SafeString(render_to_string("includes/chart_spark.html", context))
 
 
 def _render(template: str, **context: object) -> SafeString:

@@ -4,6 +4,7 @@ from payouts.services.webhooks.delivering import deliver_due, is_any_due
 from payouts.services.webhooks.endpoints import (
     EndpointExistsError,
     change_endpoint,
+    check_endpoint,
     create_endpoint,
     disable_endpoint,
     enable_endpoint,
@@ -17,6 +18,7 @@ __all__ = (
     "EndpointExistsError",
     "body_of",
     "change_endpoint",
+    "check_endpoint",
     "create_endpoint",
     "deliver_due",
     "disable_endpoint",

@@ -47,7 +47,7 @@ def create_endpoint(
         InvalidFieldsError: what is wrong with which field.
         EndpointExistsError: an enabled one has this address.
     """
-    wanted = _checked({"name": name, "url": url, "events": events})
+    wanted = check_endpoint({"name": name, "url": url, "events": events})
     seed, key = new_seed()
     with _one_per_address(wanted["url"]), transaction.atomic():
         endpoint = WebhookEndpoint.objects.create(
@@ -68,7 +68,7 @@ def change_endpoint(*, endpoint_id: int, changes: Mapping[str, Any], actor: Acto
         WebhookEndpoint.DoesNotExist: there is none.
     """
     _need_reason(reason)
-    wanted = _checked(changes)
+    wanted = check_endpoint(changes)
     with _one_per_address(wanted.get("url", "")), transaction.atomic():
         endpoint = WebhookEndpoint.objects.select_for_update(of=("self",)).get(pk=endpoint_id)
         before = {name: getattr(endpoint, name) for name in wanted}
@@ -95,7 +95,14 @@ def disable_endpoint(*, endpoint: WebhookEndpoint, actor: Actor, reason: str) ->
     if not endpoint.is_enabled:
         raise RefusedError(why=f"Endpoint {endpoint} is disabled already.", next_step="Nothing is to do.")
     endpoint.move(
-        EndpointStatus.DISABLED, actor=actor, reason=reason.strip(), disabled_reason=reason.strip(), leased_until=None
+        EndpointStatus.DISABLED,
+        actor=actor,
+        reason=reason.strip(),
+        disabled_reason=reason.strip(),
+        # Whoever is sending at this moment finds that its lease is gone; and that it failed concerns nobody any more.
+        leased_until=None,
+        failures=0,
+        failing_since=None,
     )
     return endpoint
 
@@ -174,8 +181,8 @@ def send_test(*, endpoint: WebhookEndpoint, actor: Actor) -> WebhookDelivery:
     return delivery
 
 
-def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns to write.
+def check_endpoint(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns to write for these properties of an endpoint, any of CHANGEABLE.
 
     Raises:
         InvalidFieldsError: what is wrong with which field.
