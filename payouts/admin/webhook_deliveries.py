@@ -49,7 +49,7 @@ class WebhookDeliveryAdmin(ObjectAdmin[WebhookDelivery]):
     explanation = (
         "Every event that an endpoint is told, written in the transaction in which it happened; kept for 60 days."
     )
-    list_display = ("event", "endpoint_link", "payment", "state_shown", "attempts", "happened", "delivered")
+    list_display = ("event_name", "endpoint_link", "payment", "state_shown", "attempts", "happened", "delivered")
     list_filter = (StateFilter, "event", "endpoint", ("created_at", RangeDateTimeFilter))
     list_select_related = ("endpoint", "accumulation")
     search_fields = ("=accumulation__payment_id",)
@@ -70,6 +70,10 @@ class WebhookDeliveryAdmin(ObjectAdmin[WebhookDelivery]):
             return queryset.filter(pk=int(message[1])), False
         payments = Accumulation.objects.filter(payment_id=term).values("pk")
         return queryset.filter(accumulation__in=payments), False
+
+    @admin.display(description="event")
+    def event_name(self, delivery: WebhookDelivery) -> SafeString:
+        return format_html('<span title="{}">{}</span>', delivery.get_event_display(), delivery.event)
 
     @admin.display(description="endpoint")
     def endpoint_link(self, delivery: WebhookDelivery) -> SafeString:

@@ -60,7 +60,9 @@ class WebhookEndpointAdmin(ObjectAdmin[WebhookEndpoint]):
 
     @admin.display(description="asks for")
     def asks_for(self, endpoint: WebhookEndpoint) -> SafeString:
-        events = format_html('<span title="{}">{} events</span>', ", ".join(endpoint.events), len(endpoint.events))
+        count = len(endpoint.events)
+        text = "1 event" if count == 1 else f"{count} events"
+        events = format_html('<span title="{}">{}</span>', ", ".join(endpoint.events), text)
         return format_html("{} of {}", events, linked(endpoint.client)) if endpoint.client else events
 
     def state(self, endpoint: WebhookEndpoint) -> SafeString:

@@ -130,7 +130,7 @@ def _test(endpoint: WebhookEndpoint, actor: Actor, _given: dict[str, Any]) -> Do
 
 def _resend_failed(endpoint: WebhookEndpoint, actor: Actor, given: dict[str, Any]) -> Done:
     count = webhooks.resend_failed(endpoint_id=endpoint.pk, since=given["since"], actor=actor, reason=given["reason"])
-    return Done(message=f"{count} events will be sent again.")
+    return Done(message=f"{count:,} {'event' if count == 1 else 'events'} will be sent again.")
 
 
 def _resend(delivery: WebhookDelivery, actor: Actor, given: dict[str, Any]) -> Done:
@@ -159,7 +159,8 @@ def _not_to_disabled(delivery: WebhookDelivery) -> str:
 
 def _given_up_of(endpoint: WebhookEndpoint) -> str:
     count = endpoint.deliveries.given_up().count()
-    return f"{count:,} events were given up. Those that happened since the time you name"
+    were = "event was" if count == 1 else "events were"
+    return f"{count:,} {were} given up. What happened since the time you name"
 
 
 CREATE: Operation[None] = Operation(
@@ -192,7 +193,7 @@ RESEND_FAILED: Operation[WebhookEndpoint] = Operation(
     form_class=SinceForm,
     initial=lambda _: {"since": f"{timezone.now() - 3 * TRIED_FOR:%Y-%m-%dT%H:%M}"},
     consequence=lambda endpoint: (
-        f"{_given_up_of(endpoint)} go out again under their old ids, before what happened later."
+        f"{_given_up_of(endpoint)} goes out again under its old ids, before what happened later."
     ),
     why_not=lambda endpoint: (
         _not_while_disabled(endpoint)

@@ -42,7 +42,7 @@ def ask(client: Client, url: str) -> tuple[str, str]:
     return page, match[1]
 
 
-def confirm(client: Client, url: str, **given: Any) -> Any:
+def confirm(client: Client, url: str, /, **given: Any) -> Any:
     """Open the page, then submit it."""
     _, token = ask(client, url)
     return client.post(url, {"token": token, "reason": "because", **given})

@@ -73,7 +73,7 @@ def test_an_operator_makes_an_endpoint_and_sees_its_secret_once(scene: Scene, op
     made = WebhookEndpoint.objects.get(name="till")
     assert answer.status_code == 200
     assert "whsec_" in answer.content.decode()
-    assert answer.headers["Cache-Control"] == "no-store"
+    assert "no-store" in answer.headers["Cache-Control"]
     assert (made.url, made.events, made.created_by) == (NEW["url"], ["payment.held"], "admin:anna")
     for page in (url_of(WebhookEndpoint, "change", made.pk), url_of(WebhookEndpoint, "changelist")):
         assert "whsec_" not in operator.get(page).content.decode()
@@ -117,7 +117,7 @@ def test_an_endpoint_is_changed_rotated_disabled_and_enabled(scene: Scene, opera
 
 def test_what_was_given_up_is_sent_again_one_or_all(scene: Scene, operator: Client) -> None:
     page, _ = ask(operator, operation_of(scene.endpoint, "resend-failed"))
-    assert "1 events were given up" in page
+    assert "1 event was given up" in page
     late = confirm(operator, operation_of(scene.endpoint, "resend-failed"), since="2100-01-01T00:00")
     assert "0 events will be sent again." in said(late)
 
@@ -127,7 +127,7 @@ def test_what_was_given_up_is_sent_again_one_or_all(scene: Scene, operator: Clie
     confirm(operator, operation_of(scene.given_up, "give-up"))
     again = confirm(operator, operation_of(scene.endpoint, "resend-failed"), since="2020-01-01T00:00")
     scene.given_up.refresh_from_db()
-    assert "1 events will be sent again." in said(again)
+    assert "1 event will be sent again." in said(again)
     assert scene.given_up.state == "waiting"
 
 

@@ -15,6 +15,8 @@ _WIDTH = 800
 _HEIGHT = 200
 _SPARK_HEIGHT = 16
 _SPARK_STEP = 5
+# A bar of nothing must be seen too.
+_SPARK_LEAST = 4
 _STEPS = (Decimal(1), Decimal(2), Decimal("2.5"), Decimal(5), Decimal(10))
 
 
@@ -113,7 +115,7 @@ def spark(shares: Sequence[int], *, name: str) -> SafeString:
     height = _SPARK_HEIGHT
     drawn = []
     for position, share in enumerate(shares):
-        tall = max(1, share * height // 100)
+        tall = max(_SPARK_LEAST, share * height // 100)
         drawn.append({"x": position * _SPARK_STEP, "y": height - tall, "height": tall, "is_bad": share < 100})
     context = {"bars": drawn, "name": name, "width": len(shares) * _SPARK_STEP, "height": height}
     return SafeString(render_to_string("includes/chart_spark.html", context))

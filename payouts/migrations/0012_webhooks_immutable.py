@@ -31,6 +31,6 @@ DROP TRIGGER {_HISTORY}_is_immutable ON {_HISTORY};
 
 
 class Migration(migrations.Migration):
-    dependencies = [("payouts", "0007_webhooks")]
+    dependencies = [("payouts", "0011_webhooks")]
 
     operations = [migrations.RunSQL(_REFUSE, _ALLOW)]

@@ -13,7 +13,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('payouts', '0006_uses_of_api_keys'),
+        ('payouts', '0010_failed_tries'),
     ]
 
     operations = [
