@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.conf import settings
-from django.db.models import Count, Min, Q, Sum
+from django.db.models import Count, Min, OuterRef, Q, Subquery, Sum
 from django.utils import timezone
 
 from batches.models import BatchConversion, BatchStatus
@@ -32,7 +32,16 @@ from hostpay.models import (
     Switch,
     Wallet,
 )
-from payouts.models import Accumulation, InboundEvent, NowPayment, Outcome, Verdict
+from payouts.models import (
+    Accumulation,
+    EndpointStatus,
+    InboundEvent,
+    NowPayment,
+    Outcome,
+    Verdict,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
 from payouts.services import rejected_totals
 
 # Of the inbox only the newest rows are counted: it has millions, and is read by its primary key.
@@ -211,6 +220,24 @@ def _inbox(now: datetime) -> Iterable[Family]:
     )
 
 
+def _webhooks(now: datetime) -> Iterable[Family]:
+    counted = WebhookEndpoint.objects.aggregate(
+        enabled=Count("pk", filter=Q(status=EndpointStatus.ENABLED, failures=0)),
+        failing=Count("pk", filter=Q(status=EndpointStatus.ENABLED, failures__gt=0)),
+        disabled=Count("pk", filter=Q(status=EndpointStatus.DISABLED)),
+    )
+    yield _by("sluice_webhook_endpoints", "Webhook endpoints by how they fare.", "state", counted)
+    # Each endpoint's first: one step into an index, however many wait behind it.
+    first = WebhookDelivery.objects.waiting().filter(endpoint=OuterRef("pk")).order_by("pk").values("created_at")[:1]
+    enabled = WebhookEndpoint.objects.filter(status=EndpointStatus.ENABLED)
+    oldest = enabled.annotate(oldest=Subquery(first)).aggregate(found=Min("oldest"))["found"]
+    yield _one(
+        "sluice_webhook_waiting_oldest_age_seconds",
+        "Age of the oldest event that an enabled endpoint has not taken; 0 if there is none.",
+        _age_s(oldest, now),
+    )
+
+
 # One function for each thing that is watched, in the order of the page; what is added stands here too.
 _ASKED: tuple[Callable[[datetime], Iterable[Family]], ...] = (
     _pending,
@@ -221,6 +248,7 @@ _ASKED: tuple[Callable[[datetime], Iterable[Family]], ...] = (
     _wallet,
     _heartbeats,
     _inbox,
+    _webhooks,
 )
 
 

@@ -25,14 +25,14 @@ from config.invariants.chain import BYTES, CHAIN
 from config.invariants.control import control
 from config.invariants.history import HISTORY
 from config.invariants.kinds import Breach, Invariant
-from config.invariants.outbox import outbox
+from config.invariants.outbox import OUTBOX
 from config.invariants.payments import PAYMENTS
 from config.invariants.secrecy import SECRECY
 from config.lib.errors import ProviderError
 
 logger = logging.getLogger(__name__)
 
-INVARIANTS: tuple[Invariant, ...] = (*BOOKS, *PAYMENTS, *control(), *outbox(), *HISTORY, *BYTES, *SECRECY, *CHAIN)
+INVARIANTS: tuple[Invariant, ...] = (*BOOKS, *PAYMENTS, *control(), *OUTBOX, *HISTORY, *BYTES, *SECRECY, *CHAIN)
 
 __all__ = ("INVARIANTS", "Breach", "Finding", "Invariant", "examine")
 

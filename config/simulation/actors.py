@@ -21,7 +21,7 @@ from config.simulation.world import World
 from hostpay import services
 from hostpay.models import Breaker, HostPayment, PaymentStatus, Switch, Wallet
 from hostpay.services import Handover
-from payouts.models import Accumulation, Client, Strategy
+from payouts.models import SUBSCRIBABLE, Accumulation, Client, Strategy
 from payouts.services import (
     ConflictingPaymentError,
     PaymentFacts,
@@ -30,6 +30,7 @@ from payouts.services import (
     unhold_accumulation,
     void_accumulation,
 )
+from payouts.services.webhooks import create_endpoint
 
 _CLIENTS = 3
 _WEI_PER_USD = 10**18 // 2000
@@ -49,7 +50,7 @@ class Hands:
     told: list[PaymentFacts] = field(default_factory=list)
 
     def begin(self) -> None:
-        """Clients and a policy."""
+        """Clients, a policy, and somebody who wants to be told of everything."""
         for number in range(_CLIENTS):
             Client.objects.create(
                 external_id=f"client-{number}",
@@ -64,6 +65,7 @@ class Hands:
             actor=self.actor,
             reason="simulated",
         )
+        create_endpoint(name="everybody", url="http://127.0.0.1:9/", events=SUBSCRIBABLE, actor=self.actor)
 
     # --- Customers ---------------------------------------------------------------------------------------------------
 

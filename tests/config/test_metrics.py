@@ -17,7 +17,8 @@ from config.lib.exposition import Family, Sample, exposition
 from config.proxies import Peers
 from config.schedule import SCHEDULE
 from hostpay.models import Breaker, Heartbeat, Pause, Wallet
-from payouts.models import InboundEvent, Outcome, Verdict
+from payouts.models import InboundEvent, Outcome, Verdict, WebhookEndpoint
+from payouts.services import hold_accumulation, webhooks
 from tests import factories
 from tests.hostpay import rows
 from tests.payouts.sending import client, payment, post, send
@@ -217,4 +218,27 @@ def test_amounts_are_written_plainly() -> None:
         "1000",
         "0.00000001",
         "NaN",
+    ]
+
+
+def test_webhooks_that_are_not_taken_are_seen() -> None:
+    quiet = scraped()
+    endpoint, _ = webhooks.create_endpoint(
+        name="shop", url="http://127.0.0.1:1/in", events=["payment.held"], actor=factories.ACTOR
+    )
+    gone, _ = webhooks.create_endpoint(
+        name="gone", url="http://127.0.0.1:1/gone", events=["payment.held"], actor=factories.ACTOR
+    )
+    webhooks.disable_endpoint(endpoint=gone, actor=factories.ACTOR, reason="moved")
+    hold_accumulation(accumulation=factories.accumulation(1), actor=factories.ACTOR, reason="odd")
+    WebhookEndpoint.objects.filter(pk=endpoint.pk).update(failures=1, failing_since=timezone.now())
+
+    found = scraped()
+
+    assert quiet["sluice_webhook_waiting_oldest_age_seconds"] == "0"
+    assert Decimal(found["sluice_webhook_waiting_oldest_age_seconds"]) >= 0
+    assert [found[f'sluice_webhook_endpoints{{state="{state}"}}'] for state in ("enabled", "failing", "disabled")] == [
+        "0",
+        "1",
+        "1",
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -109,6 +110,25 @@ def test_it_tells_what_happened_signed_and_in_order(receiver: ScriptedServer) ->
     ] * 3
     assert deliver() == 0
     assert len(receiver.asked) == 3
+
+
+def test_the_receiver_in_the_readme_verifies_what_is_sent(receiver: ScriptedServer) -> None:
+    made, secret = webhooks.create_endpoint(name="shop", url=receiver.url, events=["payment.accumulated"], actor=ACTOR)
+    newer = webhooks.rotate_secret(endpoint_id=made.pk, actor=ACTOR, reason="yearly")
+    record("one")
+    deliver()
+    readme = Path(__file__).parents[3].joinpath("README.md").read_text(encoding="utf-8")
+    found = re.search(r"<!-- receiver -->\n```python\n(.*?)```", readme, re.DOTALL)
+    assert found is not None
+    receiving: dict[str, Any] = {}
+    exec(found[1], receiving)  # noqa: S102 (our own page)
+
+    [asked] = receiver.asked
+    for known in (secret, newer):
+        assert receiving["verify"](known, asked.headers, asked.body)
+    assert not receiving["verify"](secret, asked.headers, asked.body + b" ")
+    assert not receiving["verify"]("whsec_c29tZWJvZHkgZWxzZQ==", asked.headers, asked.body)
+    assert not receiving["verify"](secret, {**asked.headers, "webhook-timestamp": "1700000000"}, asked.body)
 
 
 @pytest.mark.parametrize("status", [500, 503, 404, 400, 301, 307])
