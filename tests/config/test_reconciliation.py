@@ -75,7 +75,9 @@ def test_it_names_the_row_the_figures_of_both_sides_and_the_next_step_and_exits_
     status, said = run("--chain")
 
     assert status == 1
-    assert f"ALARM   nonce {nonce}\n          ours:   not known\n          theirs: " in said
+    assert (
+        f"ALARM   nonce {nonce} of {agreeing.wallet_address}\n          ours:   not known\n          theirs: " in said
+    )
     assert foreign in said
     assert "next:   Keep the wallet halted" in said
 
@@ -92,7 +94,7 @@ def test_it_tells_a_program_the_same(agreeing: World) -> None:
 
 
 def test_f69_it_adopts_with_a_reason_and_shows_what_is_left(agreeing: World) -> None:
-    payment = agreeing.drive_to(ordered(agreeing), "final")
+    payment = agreeing.drive_to(ordered(agreeing), "final", "settled")
     nonce = NonceSlot.objects.get(payment=payment).nonce
     restore_from_before_the_signature(payment, nonce)
 

@@ -18,10 +18,12 @@ from django.utils import timezone
 from hostpay import services
 from hostpay.models import (
     ExchangeOrder,
+    ExchangeOrderStatusChange,
     HostPayment,
     HostPaymentStatusChange,
     NonceSlot,
     Pause,
+    Receipt,
     Switch,
     Transaction,
     TransactionStatusChange,
@@ -228,12 +230,26 @@ def restore_from_before_the_signature(payment: HostPayment, nonce: int) -> None:
     Transaction.objects.filter(slot__payment=payment).delete()
     NonceSlot.objects.filter(payment=payment).delete()
     HostPaymentStatusChange.objects.filter(subject=payment).exclude(to_status__in=("requested", "ordered")).delete()
+    Receipt.objects.filter(order__payment=payment).delete()
+    ExchangeOrderStatusChange.objects.filter(subject__payment=payment).exclude(
+        to_status__in=("ordering", "open")
+    ).delete()
     an_hour_ago = timezone.now() - timedelta(hours=1)
     HostPayment.objects.filter(pk=payment.pk).update(
-        status="ordered", status_changed_at=an_hour_ago, next_action_at=timezone.now()
+        status="ordered",
+        status_changed_at=an_hour_ago,
+        next_action_at=timezone.now(),
+        received_units=None,
+        delivered_at=None,
     )
     ExchangeOrder.objects.filter(payment=payment).update(
-        status="open", status_changed_at=an_hour_ago, polled_at=None, created_at=an_hour_ago, provider_status="waiting"
+        status="open",
+        status_changed_at=an_hour_ago,
+        polled_at=None,
+        created_at=an_hour_ago,
+        provider_status="waiting",
+        reported_units=None,
+        payout_hash="",
     )
     Wallet.objects.filter(pk=payment.wallet_id).update(next_nonce=nonce)
 

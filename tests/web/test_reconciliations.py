@@ -127,7 +127,7 @@ def test_a_worker_is_asked_for_a_run_and_a_broker_that_is_away_is_said(
 def test_f69_what_the_backup_forgot_is_adopted_from_the_page(world: World, operator: Client) -> None:
     world.drive_to(ordered(world), "settled")
     settle_books(world)
-    payment = world.drive_to(ordered(world), "final")
+    payment = world.drive_to(ordered(world), "final", "settled")
     nonce = NonceSlot.objects.get(payment=payment).nonce
     restore_from_before_the_signature(payment, nonce)
     run = reconciled("chain")

@@ -20,13 +20,25 @@ _NAMED_WITHIN = timedelta(hours=1)
 _MOST_TOLD = 100
 
 
-def examine_arrivals(wallet: Wallet, *, from_block: int, to_block: int) -> tuple[list[Line], int]:
-    """Compare the transfers to the wallet in these blocks with the receipts; with the units that came in them.
+def arrived(wallet: Wallet, *, from_block: int, to_block: int) -> list[TransferLog]:
+    """The transfers of USDT to the wallet in these blocks.
 
     Raises:
         ProviderError: the node did not answer; nothing is taken for not there.
     """
-    logs = _logs(wallet, from_block, to_block)
+    node = gateways.node()
+    found: list[TransferLog] = []
+    for start in range(from_block, to_block + 1, _BLOCKS_AT_ONCE):
+        end = min(start + _BLOCKS_AT_ONCE - 1, to_block)
+        found += node.transfer_logs(
+            contract=settings.USDT_CONTRACT_ADDRESS, to=wallet.address, from_block=start, to_block=end
+        )
+    # Anybody can write a transfer of nothing into the log of another's address.
+    return [log for log in found if log.units]
+
+
+def compare_arrivals(wallet: Wallet, logs: list[TransferLog], *, from_block: int, to_block: int) -> list[Line]:
+    """The transfers against the receipts of the same blocks."""
     ours = {
         (receipt.tx_hash, receipt.log_index): receipt
         for receipt in Receipt.objects.filter(
@@ -45,19 +57,7 @@ def examine_arrivals(wallet: Wallet, *, from_block: int, to_block: int) -> tuple
         if name in there and _differs(there[name], receipt)
     ]
     lines += [_missing(receipt) for name, receipt in ours.items() if name not in there]
-    return _bounded(lines), sum(log.units for log in logs)
-
-
-def _logs(wallet: Wallet, from_block: int, to_block: int) -> list[TransferLog]:
-    node = gateways.node()
-    found: list[TransferLog] = []
-    for start in range(from_block, to_block + 1, _BLOCKS_AT_ONCE):
-        end = min(start + _BLOCKS_AT_ONCE - 1, to_block)
-        found += node.transfer_logs(
-            contract=settings.USDT_CONTRACT_ADDRESS, to=wallet.address, from_block=start, to_block=end
-        )
-    # Anybody can write a transfer of nothing into the log of another's address.
-    return [log for log in found if log.units]
+    return _bounded(lines)
 
 
 def _summary(ours: list[Receipt], logs: list[TransferLog], from_block: int, to_block: int) -> Line:

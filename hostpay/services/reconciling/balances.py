@@ -11,7 +11,7 @@ from config.lib.differences import Line, Verdict
 from config.lib.money import ETH, USDT, format_units
 from hostpay import gateways
 from hostpay.models import Receipt, Reconciliation, Refund, Transaction, TransactionStatus, Wallet
-from hostpay.providers.ethereum import SentTransaction
+from hostpay.providers.ethereum import SentTransaction, TransferLog
 from hostpay.services.reconciling.runs import Balances
 
 _IN_THE_CHAIN = (TransactionStatus.MINED, TransactionStatus.FINAL, TransactionStatus.REVERTED)
@@ -70,7 +70,9 @@ def explain_eth(
     return [Line(row=row, ours=ours, theirs=more)]
 
 
-def explain_usdt(wallet: Wallet, now: Balances, before: Reconciliation | None, came_units: int) -> list[Line]:
+def explain_usdt(
+    wallet: Wallet, now: Balances, before: Reconciliation | None, logs: Sequence[TransferLog]
+) -> list[Line]:
     """USDT: nothing of ours takes it out yet, so the balance is what was there and what came."""
     row = f"USDT of the wallet at block {now.block_number}"
     if before is None or before.block_number is None or before.usdt_units is None:
@@ -87,6 +89,7 @@ def explain_usdt(wallet: Wallet, now: Balances, before: Reconciliation | None, c
                 next_step="USDT was taken out by other means; if that was you, sign the run off.",
             )
         ]
+    came_units = sum(log.units for log in logs if log.block_number > before.block_number)
     expected = int(before.usdt_units) + came_units
     ours = f"{_usdt(expected)}: {_usdt(int(before.usdt_units))} at block {before.block_number} and {_usdt(came_units)} since"
     if now.usdt_units == expected:

@@ -9,7 +9,7 @@ from django.db.models import Min
 from config.lib.differences import Line, Verdict
 from hostpay import gateways
 from hostpay.models import Receipt, Reconciliation, Scope, Transaction, TransactionStatus, Wallet
-from hostpay.services.reconciling.arrivals import examine_arrivals
+from hostpay.services.reconciling.arrivals import arrived, compare_arrivals
 from hostpay.services.reconciling.balances import explain_eth, explain_usdt, read_balances
 from hostpay.services.reconciling.blocks import settled_block
 from hostpay.services.reconciling.line import examine_line
@@ -33,6 +33,9 @@ class ChainReport:
 def reconcile_chain(*, since_block: int | None = None) -> ChainReport:
     """Compare nonces, transactions, USDT that came and balances with the books, since the last run that was settled.
 
+    Args:
+        since_block: look for transfers and transactions back to there, if that is further.
+
     Raises:
         PrunedError: the node does not keep the states that were asked for.
         ProviderError: the node did not answer.
@@ -40,18 +43,16 @@ def reconcile_chain(*, since_block: int | None = None) -> ChainReport:
     wallet = our_wallet()
     block = settled_block()
     before = latest_settled(Scope.ALL, Scope.CHAIN)
-    start = _start(wallet, before, block) if since_block is None else since_block
+    start = min(_start(wallet, before, block), block + 1 if since_block is None else since_block)
     line = examine_line(wallet, settled_block=block)
     now = read_balances(wallet, block)
-    arrived, came_units = examine_arrivals(wallet, from_block=start, to_block=block)
-    # Transfers were looked for elsewhere than between the two balances: these say nothing about them.
-    base = before if since_block is None else None
+    logs = arrived(wallet, from_block=start, to_block=block)
     lines = [
         *line.lines,
         *_final_ones(wallet, start, block),
-        *arrived,
-        *explain_eth(wallet, now, base, line.sent, knows_all=not line.costs_unknown),
-        *explain_usdt(wallet, now, base, came_units),
+        *compare_arrivals(wallet, logs, from_block=start, to_block=block),
+        *explain_eth(wallet, now, before, line.sent, knows_all=not line.costs_unknown),
+        *explain_usdt(wallet, now, before, logs),
     ]
     return ChainReport(lines=lines, balances=now)
 

@@ -22,7 +22,7 @@ from hostpay.models import (
     TransactionStatus,
     Wallet,
 )
-from hostpay.providers.ethereum import SentTransaction, find_by_nonce
+from hostpay.providers.ethereum import PrunedError, SentTransaction, find_by_nonce
 
 # Each takes some forty questions. More of them than this is no backup an hour old, and is told as a number.
 MOST_LOOKED_UP = 50
@@ -50,8 +50,11 @@ class NonceLine:
     costs_unknown: bool = False
 
 
-def examine_line(wallet: Wallet, *, settled_block: int) -> NonceLine:
+def examine_line(wallet: Wallet, *, settled_block: int, anew: bool = False) -> NonceLine:
     """Account for every nonce below the chain's. What is not of ours is looked up and told with what it did.
+
+    Args:
+        anew: look up also what a person has accepted: it may prove itself as ours after all.
 
     Raises:
         ProviderError: the node did not answer, or does not keep what was asked for.
@@ -65,14 +68,20 @@ def examine_line(wallet: Wallet, *, settled_block: int) -> NonceLine:
     wallet.refresh_from_db()
     found.lines.append(_next_nonce(wallet, used, pooled))
     _before_the_books(wallet, used, found)
-    looked_into = _looked_into()
+    looked_into = _looked_into(wallet)
     slots: dict[int, NonceSlot | None] = dict.fromkeys(_unknown(wallet, used, found))
     slots |= {slot.nonce: slot for slot in _undecided(wallet, used)}
     for nonce, slot in sorted(slots.items()):
-        if nonce in looked_into:
-            found.lines.append(looked_into[nonce])
-        else:
+        known = looked_into.get(nonce)
+        if known is not None and not anew:
+            found.lines.append(known)
+            continue
+        try:
             _look_up(wallet, nonce, head, settled_block, found, slot=slot)
+        except PrunedError:
+            if known is None:
+                raise
+            found.lines.append(known)
     found.lines.append(_accounted(wallet, used))
     return found
 
@@ -118,7 +127,7 @@ def _before_the_books(wallet: Wallet, used: int, found: NonceLine) -> None:
     first = wallet.nonce_slots.aggregate(first=Min("nonce"))["first"]
     if not first or not used:
         return
-    found.lines.append(_range_line(0, min(first, used) - 1, "used before the first payment of our books"))
+    found.lines.append(_range_line(wallet, 0, min(first, used) - 1, "used before the first payment of our books"))
 
 
 def _unknown(wallet: Wallet, used: int, found: NonceLine) -> list[int]:
@@ -131,14 +140,15 @@ def _unknown(wallet: Wallet, used: int, found: NonceLine) -> list[int]:
         older, newest = missing, []
     if older:
         found.costs_unknown = True
-        found.lines.append(_range_line(older[0], older[-1], f"{len(older)} of them used, and not looked up"))
+        found.lines.append(_range_line(wallet, older[0], older[-1], f"{len(older)} of them used, and not looked up"))
     return newest
 
 
-def _looked_into() -> dict[int, Line]:
+def _looked_into(wallet: Wallet) -> dict[int, Line]:
     """What a person has accepted of single nonces: who used one does not change, so it is not looked up again."""
     found = {}
-    for accepted in AcceptedDifference.objects.filter(row__startswith="nonce "):
+    ours = AcceptedDifference.objects.filter(row__startswith="nonce ", row__endswith=f" of {wallet.address}")
+    for accepted in ours:
         found[int(accepted.row.split()[1])] = Line(
             row=accepted.row, ours=accepted.ours, theirs=accepted.theirs, verdict=Verdict.ACCEPTED
         )
@@ -159,7 +169,7 @@ def _look_up(
     )
     if sent is None:
         found.costs_unknown = True
-        found.lines.append(_used_by_no_transaction(nonce))
+        found.lines.append(_used_by_no_transaction(wallet, nonce))
         return
     found.sent.append(sent)
     if slot is not None and slot.transactions.filter(tx_hash=sent.tx_hash).exists():
@@ -189,9 +199,9 @@ def _order_at(sent: SentTransaction) -> ExchangeOrder | None:
     return orders.filter(payin_address__iexact=sent.to_address).first()
 
 
-def _range_line(first: int, last: int, what: str) -> Line:
+def _range_line(wallet: Wallet, first: int, last: int, what: str) -> Line:
     return Line(
-        row=f"nonces {first} to {last}" if first != last else f"nonce {first}",
+        row=f"nonces {first} to {last} of {wallet.address}",
         ours="not known",
         theirs=what,
         verdict=Verdict.DIFFERS,
@@ -199,9 +209,9 @@ def _range_line(first: int, last: int, what: str) -> Line:
     )
 
 
-def _used_by_no_transaction(nonce: int) -> Line:
+def _used_by_no_transaction(wallet: Wallet, nonce: int) -> Line:
     return Line(
-        row=f"nonce {nonce}",
+        row=_row(wallet.address, nonce),
         ours="not known",
         theirs="used, and by no transaction of the wallet in that block",
         verdict=Verdict.ALARM,
@@ -211,7 +221,7 @@ def _used_by_no_transaction(nonce: int) -> Line:
 
 def _under_way(sent: SentTransaction, slot: NonceSlot) -> Line:
     return Line(
-        row=f"nonce {sent.nonce}",
+        row=_row(sent.from_address, sent.nonce),
         ours=f"{sent.tx_hash} of payment {slot.payment_id}, {slot.payment.status}",
         theirs=f"{sent.tx_hash} in block {sent.block_number}",
         verdict=Verdict.NOTED,
@@ -224,7 +234,7 @@ def _provable_line(provable: Provable, *, is_final: bool) -> Line:
     wait = f"It proves itself as ours: {ADOPT}"
     not_yet = f"It proves itself as ours; once it has {settings.ETH_CONFIRMATIONS} confirmations: {ADOPT}"
     return Line(
-        row=f"nonce {sent.nonce}",
+        row=_row(sent.from_address, sent.nonce),
         ours=f"not known; payment {provable.payment.pk} is {provable.payment.status}, its order"
         f" {provable.order} takes {_eth(int(provable.order.send_units))} at {provable.order.payin_address}",
         theirs=_said(sent),
@@ -248,7 +258,8 @@ def _foreign(sent: SentTransaction, slot: NonceSlot | None) -> Line:
             " shows under --provider with this pay-in address, and is attached to its payment. If it was you, sign the run off and lift the halt; if nobody knows, the key is"
             " stolen: pause signing and move the funds."
         )
-    return Line(row=f"nonce {sent.nonce}", ours=ours, theirs=_said(sent), verdict=Verdict.ALARM, next_step=next_step)
+    row = _row(sent.from_address, sent.nonce)
+    return Line(row=row, ours=ours, theirs=_said(sent), verdict=Verdict.ALARM, next_step=next_step)
 
 
 def _accounted(wallet: Wallet, used: int) -> Line:
@@ -259,6 +270,11 @@ def _accounted(wallet: Wallet, used: int) -> Line:
         theirs=f"{used}",
         verdict=Verdict.AGREES if known == used else Verdict.NOTED,
     )
+
+
+def _row(address: str, nonce: int) -> str:
+    """With the wallet: another one's nonces are other nonces, and accepted by nobody."""
+    return f"nonce {nonce} of {address}"
 
 
 def _said(sent: SentTransaction) -> str:

@@ -14,7 +14,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from config.lib.audit import Actor, ActorKind
-from config.lib.differences import Line, open_lines
+from config.lib.differences import Line, Verdict, open_lines
 from config.lib.errors import RefusedError
 from config.lib.money import ETH, format_units
 from hostpay import gateways
@@ -66,12 +66,13 @@ def readopt_sent(*, actor: Actor, reason: str) -> Readopted:
     if not reason.strip():
         raise RefusedError(why="This needs a reason.", next_step="Say why; it goes into the history.")
     wallet = our_wallet()
-    found = examine_line(wallet, settled_block=settled_block())
+    found = examine_line(wallet, settled_block=settled_block(), anew=True)
     left = open_lines(without_accepted(found.lines))
-    if left:
-        halt_wallet(
-            wallet=wallet, actor=actor, reason=f"the chain knows more than the books: {'; '.join(map(str, left))}"
-        )
+    # A node that lags shows less than the books have, and is no reason to halt.
+    unknown = [line for line in left if line.verdict is Verdict.ALARM or line.row.startswith("nonce")]
+    if unknown or found.provable:
+        told = "; ".join(map(str, unknown)) or "what was accepted is ours after all"
+        halt_wallet(wallet=wallet, actor=actor, reason=f"the chain knows more than the books: {told}")
     adopted = [taken for provable in found.provable if (taken := _adopt(wallet, provable, actor, reason)) is not None]
     if adopted:
         left = open_lines(without_accepted(examine_line(wallet, settled_block=settled_block()).lines))

@@ -22,16 +22,22 @@ def restore_from_before_the_order(payment: HostPayment) -> None:
     nonce = NonceSlot.objects.get(payment=payment).nonce
     with connection.cursor() as cursor:
         for statement in (
+            # A restore asks no trigger.
+            "SET session_replication_role = replica",
             "DELETE FROM hostpay_transactionstatuschange c USING hostpay_transaction t, hostpay_nonceslot s"
             " WHERE c.subject_id = t.id AND t.slot_id = s.id AND s.payment_id = %(payment)s",
             "DELETE FROM hostpay_transaction t USING hostpay_nonceslot s WHERE t.slot_id = s.id AND s.payment_id = %(payment)s",
             "DELETE FROM hostpay_nonceslot WHERE payment_id = %(payment)s",
+            "DELETE FROM hostpay_receipt r USING hostpay_exchangeorder o"
+            " WHERE r.order_id = o.id AND o.payment_id = %(payment)s",
             "DELETE FROM hostpay_exchangeorderstatuschange c USING hostpay_exchangeorder o"
             " WHERE c.subject_id = o.id AND o.payment_id = %(payment)s",
             "DELETE FROM hostpay_exchangeorder WHERE payment_id = %(payment)s",
             "DELETE FROM hostpay_hostpaymentstatuschange WHERE subject_id = %(payment)s AND to_status <> 'requested'",
-            "UPDATE hostpay_hostpayment SET status = 'requested', next_action_at = now() WHERE id = %(payment)s",
+            "UPDATE hostpay_hostpayment SET status = 'requested', next_action_at = now(), received_units = NULL,"
+            " delivered_at = NULL WHERE id = %(payment)s",
             "UPDATE hostpay_wallet SET next_nonce = %(nonce)s",
+            "SET session_replication_role = DEFAULT",
         ):
             cursor.execute(statement, {"payment": payment.pk, "nonce": nonce})
 

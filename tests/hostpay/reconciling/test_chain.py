@@ -12,7 +12,7 @@ from pytest_django import Settings
 from config.lib.errors import RefusedError
 from config.reconciliation import reconcile
 from hostpay import gateways
-from hostpay.models import NonceSlot, Receipt, Reconciliation, Scope, Transaction, Wallet
+from hostpay.models import AcceptedDifference, NonceSlot, Receipt, Reconciliation, Scope, Transaction, Wallet
 from hostpay.sandbox.rpc import token_call
 from hostpay.services.reconciling import sign_off
 from hostpay.services.reconciling.runs import lines_of
@@ -71,7 +71,7 @@ def test_f48_a_transfer_of_our_wallet_that_is_not_ours_is_told_with_its_nonce_an
 
     run = reconciled("chain")
 
-    told = line_of(run, f"nonce {paid.nonce + 1}")
+    told = line_of(run, f"nonce {paid.nonce + 1} of {world.wallet_address}")
     assert (run.result, told.verdict, told.ours) == ("differs", "alarm", "not known")
     assert foreign in told.theirs
     assert world.wallet_address in told.theirs
@@ -89,14 +89,14 @@ def test_what_a_person_has_signed_off_is_known_and_any_other_figure_is_not(world
     sign_off(run=reconciled("chain"), actor=ALICE, reason="my own sweep, ticket 88")
 
     again = reconciled("chain")
-    assert line_of(again, f"nonce {paid.nonce + 1}").verdict == "accepted"
+    assert line_of(again, f"nonce {paid.nonce + 1} of {world.wallet_address}").verdict == "accepted"
     assert again.result == "agrees"
 
     use_key_elsewhere(world)
     world.anvil.mine(3)
     third = reconciled("chain")
-    assert f"nonce {paid.nonce + 2}" in open_rows(third)
-    assert f"nonce {paid.nonce + 1}" not in open_rows(third)
+    assert f"nonce {paid.nonce + 2} of {world.wallet_address}" in open_rows(third)
+    assert f"nonce {paid.nonce + 1} of {world.wallet_address}" not in open_rows(third)
 
 
 def test_what_waits_in_the_pool_and_is_not_ours_is_an_alarm(world: World, paid: NonceSlot) -> None:
@@ -117,7 +117,7 @@ def test_a_payment_of_ours_that_is_out_is_no_difference(world: World, paid: Nonc
 
         # In a block, and no worker has looked yet.
         run = reconciled("chain")
-        told = line_of(run, f"nonce {paid.nonce + 1}")
+        told = line_of(run, f"nonce {paid.nonce + 1} of {world.wallet_address}")
         assert (run.result, told.verdict) == ("agrees", "noted")
         look(payment)
 
@@ -208,7 +208,7 @@ def test_where_a_state_is_pruned_the_blocks_are_read_instead(world: World, paid:
     run = reconciled("chain")
 
     assert run.failures == {}
-    assert foreign in line_of(run, f"nonce {paid.nonce + 1}").theirs
+    assert foreign in line_of(run, f"nonce {paid.nonce + 1} of {world.wallet_address}").theirs
 
 
 def test_a_pruned_node_is_a_clear_error_and_never_nothing_found(world: World, paid: NonceSlot) -> None:
@@ -265,7 +265,7 @@ def test_a_node_that_counts_and_does_not_show_the_transaction_is_an_alarm(
         door.say("eth_getBlockByNumber", result={**block, "transactions": []})
         run = reconciled("chain")
 
-    told = line_of(run, f"nonce {paid.nonce + 1}")
+    told = line_of(run, f"nonce {paid.nonce + 1} of {world.wallet_address}")
     assert (told.verdict, "by no transaction of the wallet" in told.theirs) == ("alarm", True)
     # Its cost is not known, so the balance is told and judged by nobody.
     (eth,) = [line for line in lines_of(run) if line.row.startswith("ETH of the wallet")]
@@ -284,3 +284,29 @@ def test_the_database_keeps_a_run_as_it_was_recorded(world: World, paid: NonceSl
     refused("UPDATE hostpay_reconciliation SET sign_off_reason = 'another' WHERE id = %s", run.pk)
     refused("DELETE FROM hostpay_reconciliation WHERE id = %s", run.pk)
     refused("UPDATE hostpay_accepteddifference SET theirs = 'x'")
+
+
+def test_what_was_accepted_of_one_wallet_says_nothing_about_another(world: World, paid: NonceSlot) -> None:
+    use_key_elsewhere(world)
+    world.anvil.mine(3)
+    other = "0x" + "0" * 38 + "A1"
+    AcceptedDifference.objects.create(
+        key="0" * 64,
+        row=f"nonce {paid.nonce + 1} of {other}",
+        ours="not known",
+        theirs="a sweep",
+        reconciliation=Reconciliation.objects.get(),
+    )
+
+    assert line_of(reconciled("chain"), f"nonce {paid.nonce + 1} of {world.wallet_address}").verdict == "alarm"
+
+
+def test_looking_further_back_leaves_nothing_out_between(world: World, paid: NonceSlot) -> None:
+    tx_hash = send_usdt(world, 1_000_000)
+    head = int(world.anvil.rpc("eth_blockNumber"), 16)
+
+    run = reconcile(scope=Scope.CHAIN, actor=ALICE, since_block=head + 50)
+
+    assert [row for row in open_rows(run) if row.startswith(f"transfer {tx_hash}")]
+    (usdt,) = [line for line in lines_of(run) if line.row.startswith("USDT of the wallet")]
+    assert (usdt.verdict, "1 USDT since" in usdt.ours) == ("agrees", True)

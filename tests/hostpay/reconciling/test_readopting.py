@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.db.models import F
 
 from config.invariants import examine
 from config.lib.errors import RefusedError
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def test_f69_a_payment_that_the_backup_forgot_is_adopted_and_goes_on_to_its_end(world: World) -> None:
     world.drive_to(ordered(world), "settled")
     settle_books(world)
-    payment = world.drive_to(ordered(world), "final")
+    payment = world.drive_to(ordered(world), "final", "settled")
     (before,) = variants(payment)
     sent = world.sent_transactions()
     restore_from_before_the_signature(payment, before.slot.nonce)
@@ -32,7 +33,7 @@ def test_f69_a_payment_that_the_backup_forgot_is_adopted_and_goes_on_to_its_end(
 
     # The report says what there is to do, and does nothing.
     run = reconciled("chain")
-    told = line_of(run, f"nonce {before.slot.nonce}")
+    told = line_of(run, f"nonce {before.slot.nonce} of {world.wallet_address}")
     assert (run.result, told.verdict) == ("differs", "differs")
     assert str(payment.pk) in told.ours
     assert before.tx_hash in told.theirs
@@ -65,7 +66,7 @@ def test_f69_a_payment_that_the_backup_forgot_is_adopted_and_goes_on_to_its_end(
 def test_f69_two_forgotten_payments_are_adopted_in_their_order(world: World) -> None:
     world.drive_to(ordered(world), "settled")
     settle_books(world)
-    payments = [world.drive_to(ordered(world), "final") for _ in range(2)]
+    payments = [world.drive_to(ordered(world), "final", "settled") for _ in range(2)]
     nonces = [NonceSlot.objects.get(payment=payment).nonce for payment in payments]
     for payment in payments:
         restore_from_before_the_signature(payment, nonces[0])
@@ -81,7 +82,7 @@ def test_f69_two_forgotten_payments_are_adopted_in_their_order(world: World) -> 
 def test_f69_a_payment_in_review_after_a_halt_lifted_too_soon_is_adopted_all_the_same(world: World) -> None:
     world.drive_to(ordered(world), "settled")
     settle_books(world)
-    payment = world.drive_to(ordered(world), "final")
+    payment = world.drive_to(ordered(world), "final", "settled")
     nonce = NonceSlot.objects.get(payment=payment).nonce
     restore_from_before_the_signature(payment, nonce)
     payment = look(payment)
@@ -98,7 +99,7 @@ def test_f69_a_payment_in_review_after_a_halt_lifted_too_soon_is_adopted_all_the
 def test_f69_a_foreign_transaction_keeps_the_wallet_halted_beside_what_is_adopted(world: World) -> None:
     world.drive_to(ordered(world), "settled")
     settle_books(world)
-    payment = world.drive_to(ordered(world), "final")
+    payment = world.drive_to(ordered(world), "final", "settled")
     nonce = NonceSlot.objects.get(payment=payment).nonce
     restore_from_before_the_signature(payment, nonce)
     foreign = use_key_elsewhere(world)
@@ -110,12 +111,12 @@ def test_f69_a_foreign_transaction_keeps_the_wallet_halted_beside_what_is_adopte
     assert not done.is_open
     assert any(foreign in line.theirs for line in done.left)
     halted = Wallet.objects.get().halted_reason
-    assert f"nonce {nonce + 1}" in halted
+    assert f"nonce {nonce + 1} of {world.wallet_address}" in halted
     assert look(requested()).status == "ordered"
 
     # Known, and signed off by a person, it keeps nobody: the halt is that person's to lift.
     run = reconciled("chain")
-    assert (run.result, line_of(run, f"nonce {nonce + 1}").verdict) == ("differs", "alarm")
+    assert (run.result, line_of(run, f"nonce {nonce + 1} of {world.wallet_address}").verdict) == ("differs", "alarm")
     sign_off(run=run, actor=ALICE, reason="it was my own sweep")
     services.lift_halt(wallet=Wallet.objects.get(), actor=ALICE, reason="it was my own sweep")
     assert reconciled("chain").result == "agrees"
@@ -124,7 +125,7 @@ def test_f69_a_foreign_transaction_keeps_the_wallet_halted_beside_what_is_adopte
 def test_f69_a_transaction_of_another_value_is_not_adopted(world: World) -> None:
     world.drive_to(ordered(world), "settled")
     settle_books(world)
-    payment = world.drive_to(ordered(world), "final")
+    payment = world.drive_to(ordered(world), "final", "settled")
     nonce = NonceSlot.objects.get(payment=payment).nonce
     restore_from_before_the_signature(payment, nonce)
     ExchangeOrder.objects.filter(payment=payment).update(send_units=payment.amount_units + 1)
@@ -155,3 +156,29 @@ def test_with_nothing_to_adopt_a_halt_is_left_to_the_person_who_lifts_it(world: 
 
     assert (done.adopted, done.left, done.is_open) == ([], [], False)
     assert Wallet.objects.get().halted_reason == "the key was seen elsewhere"
+
+
+def test_f69_what_was_signed_off_too_soon_is_adopted_all_the_same(world: World) -> None:
+    world.drive_to(ordered(world), "settled")
+    settle_books(world)
+    payment = world.drive_to(ordered(world), "final", "settled")
+    nonce = NonceSlot.objects.get(payment=payment).nonce
+    restore_from_before_the_signature(payment, nonce)
+    run = reconciled("chain")
+    sign_off(run=run, actor=ALICE, reason="never seen it")
+
+    done = readopt_sent(actor=ALICE, reason="it was ours")
+
+    assert [each.slot.payment for each in done.adopted] == [payment]
+    assert done.is_open
+
+
+def test_a_node_that_lags_is_no_reason_to_halt(world: World) -> None:
+    world.drive_to(ordered(world), "settled")
+    settle_books(world)
+    Wallet.objects.update(next_nonce=F("next_nonce") + 1)
+
+    done = readopt_sent(actor=ALICE, reason="restored")
+
+    assert [line.row for line in done.left] == [f"next nonce of wallet {world.wallet_address}"]
+    assert (done.is_open, Wallet.objects.get().halted_reason) == (True, "")
