@@ -24,7 +24,7 @@ CHAIN_STAMP := .venv/.sluice-chain
 .PHONY: help build build-dev run demo test lint bench lock clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p; /^$$/q' Makefile
+	@sed -n '/^[^#]/q; /^$$/q; s/^# \{0,1\}//p' Makefile
 
 build: $(RUN_STAMP) $(CHAIN_STAMP)
 build-dev: $(DEV_STAMP) $(CHAIN_STAMP)

@@ -60,6 +60,7 @@ def _settings() -> str:
         "tokens": settings.TOKEN_SIGNING_KEYS,
         "webhooks": settings.WEBHOOK_SECRET_KEYS,
         "ChangeNOW": [settings.CHANGENOW_API_KEY],
+        "NOWPayments": [settings.NOWPAYMENTS_API_KEY, *settings.NOWPAYMENTS_IPN_SECRETS],
     }
     prints = "; ".join(f"{name} {', '.join(map(fingerprint, secrets))}" for name, secrets in keys.items())
     return f"mode {settings.MODE}; key fingerprints: {prints}"
