@@ -72,7 +72,7 @@ def test_i14_another_person_approves_and_the_signer_is_asked(payment: HostPaymen
 
 
 @pytest.mark.parametrize("actor", [ALICE, audit.command("alice")], ids=str)
-def test_i14_nobody_approves_what_they_proposed_by_whichever_door(payment: HostPayment, actor: Actor) -> None:
+def test_f72_i14_nobody_approves_what_they_proposed_by_whichever_door(payment: HostPayment, actor: Actor) -> None:
     approval = proposed(payment)
 
     for decide in (services.approve, services.reject):
@@ -83,7 +83,7 @@ def test_i14_nobody_approves_what_they_proposed_by_whichever_door(payment: HostP
     assert nothing_was_asked(payment)
 
 
-def test_i14_the_database_refuses_one_person_in_both_places(payment: HostPayment) -> None:
+def test_f72_i14_the_database_refuses_one_person_in_both_places(payment: HostPayment) -> None:
     proposed(payment)
 
     with pytest.raises(IntegrityError, match="approval_takes_two_people"):
@@ -129,7 +129,7 @@ def test_i14_what_changed_since_it_was_proposed_is_not_approved(payment: HostPay
     assert nothing_was_asked(payment)
 
 
-def test_i14_a_payload_that_somebody_rewrote_is_not_approved(payment: HostPayment) -> None:
+def test_f72_i14_a_payload_that_somebody_rewrote_is_not_approved(payment: HostPayment) -> None:
     approval = proposed(payment)
     Approval.objects.update(payload={**approval.payload, "nonce": "8"})
 

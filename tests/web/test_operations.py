@@ -97,7 +97,7 @@ def test_it_changes_nothing_by_get(scene: Scene, operator: Client) -> None:
     assert it.status == AccumulationStatus.PENDING
 
 
-def test_it_acts_once_for_two_submissions_of_one_page(scene: Scene, operator: Client) -> None:
+def test_f71_it_acts_once_for_two_submissions_of_one_page(scene: Scene, operator: Client) -> None:
     url = list_operation(ConversionPolicy, "set")
     _, token = ask(operator, list_operation(Pause, "pause"))
     given = {"token": token, "switch": Switch.BATCHES.value, "hours": "", "reason": "audit"}
@@ -111,7 +111,7 @@ def test_it_acts_once_for_two_submissions_of_one_page(scene: Scene, operator: Cl
     assert operator.get(url).status_code == 200
 
 
-def test_it_refuses_when_the_object_has_moved_on_since_it_was_seen(scene: Scene, operator: Client) -> None:
+def test_f71_it_refuses_when_the_object_has_moved_on_since_it_was_seen(scene: Scene, operator: Client) -> None:
     it = scene.pending[0]
     _, token = ask(operator, operation_of(it, "hold"))
     confirm(operator, operation_of(it, "hold"), reason="first")
@@ -136,7 +136,7 @@ def test_it_refuses_a_token_it_did_not_make(scene: Scene, operator: Client, toke
     assert "Look again, then confirm." in answer.content.decode()
 
 
-def test_it_refuses_a_token_of_another_object_or_person(scene: Scene, operator: Client, superuser: Client) -> None:
+def test_f71_it_refuses_a_token_of_another_object_or_person(scene: Scene, operator: Client, superuser: Client) -> None:
     it, other = scene.pending[:2]
     _, token = ask(operator, operation_of(other, "hold"))
     operator.post(operation_of(it, "hold"), {"token": token, "reason": "x"})
@@ -319,7 +319,7 @@ def test_it_makes_no_batch_below_the_threshold_unless_forced(operator: Client) -
     assert batch.total_usd == Decimal(60)
 
 
-def test_it_gives_a_viewer_no_button_and_no_way(scene: Scene, viewer: Client) -> None:
+def test_f72_it_gives_a_viewer_no_button_and_no_way(scene: Scene, viewer: Client) -> None:
     pages = [
         reverse("admin:index"),
         reverse("admin:batches_batchconversion_changelist"),
