@@ -71,6 +71,12 @@ SCHEDULE: tuple[Entry, ...] = (
         why="Puts a client's new destination into force when its time to think has passed.",
     ),
     Entry(
+        name="carry out void orders",
+        task="payouts.tasks.carry_out_void_orders",
+        every_s=60,
+        why="A payment recorded at the very moment in which it was declared void is voided after all.",
+    ),
+    Entry(
         name="forget request keys",
         task="payouts.tasks.forget_request_keys",
         every_s=3600,

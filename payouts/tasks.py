@@ -52,6 +52,13 @@ def apply_destination_changes() -> None:
 
 
 @shared_task
+def carry_out_void_orders() -> None:
+    """Void what slipped past the word that it is void."""
+    with beating("carry_out_void_orders"):
+        services.carry_out_void_orders(actor=audit.worker("carry_out_void_orders"))
+
+
+@shared_task
 def forget_request_keys() -> None:
     """Keep no answer for longer than a week."""
     with beating("forget_request_keys"):

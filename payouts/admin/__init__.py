@@ -7,6 +7,7 @@ from payouts.admin import (
     inbound,
     nowpayments,
     request_keys,
+    void_orders,
     webhook_deliveries,
     webhook_endpoints,
 )
@@ -20,6 +21,7 @@ __all__ = (
     "inbound",
     "nowpayments",
     "request_keys",
+    "void_orders",
     "webhook_deliveries",
     "webhook_endpoints",
 )

@@ -14,6 +14,7 @@ from payouts.api.clients import (
 from payouts.api.nowpayments import receive_notification
 from payouts.api.payments import receive_payment
 from payouts.api.reading import AccumulationDetail, AccumulationList, ClientDetail, ClientList
+from payouts.api.voiding import PaymentVoiding
 from payouts.api.webhook_deliveries import DeliveryDetail, DeliveryGivingUp, DeliveryList, DeliveryResending
 from payouts.api.webhook_endpoints import (
     EndpointChange,
@@ -37,6 +38,7 @@ urlpatterns = [
     path("destination-changes/", DestinationChangeList.as_view(), name="destination-changes"),
     path("destination-changes/<int:pk>/cancel/", DestinationCancel.as_view(), name="destination-change-cancel"),
     path("accumulations/", AccumulationList.as_view(), name="accumulations"),
+    path("accumulations/void/", PaymentVoiding.as_view(), name="accumulation-void"),
     path("accumulations/<int:pk>/", AccumulationDetail.as_view(), name="accumulation"),
     path(
         "webhook-endpoints/",

@@ -18,6 +18,7 @@ from payouts.models.nowpayments import (
     NowPaymentStatusChange,
 )
 from payouts.models.request_key import RequestKey
+from payouts.models.void_order import VoidOrder
 from payouts.models.webhooks import (
     STATUS_AFTER,
     SUBSCRIBABLE,
@@ -58,6 +59,7 @@ __all__ = (
     "Strategy",
     "TryKind",
     "Verdict",
+    "VoidOrder",
     "WebhookAttempt",
     "WebhookDelivery",
     "WebhookEndpoint",

@@ -40,6 +40,7 @@ from payouts.services.recording import (
     record_payment,
 )
 from payouts.services.request_keys import forget_request_keys
+from payouts.services.voiding import carry_out_void_orders, void_payment
 
 __all__ = (
     "AmountTooSmallError",
@@ -54,6 +55,7 @@ __all__ = (
     "apply_destination_changes",
     "bound_rejected_events",
     "cancel_destination_change",
+    "carry_out_void_orders",
     "change_client",
     "check_destination",
     "close_review",
@@ -83,5 +85,6 @@ __all__ = (
     "turn_away",
     "unhold_accumulation",
     "void_accumulation",
+    "void_payment",
     "waiting_notifications",
 )

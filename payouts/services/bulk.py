@@ -26,10 +26,12 @@ from payouts.models import (
     Client,
     InboundEvent,
     Outcome,
+    VoidOrder,
 )
-from payouts.services.drafts import AmountTooSmallError, Draft, Terms, draft_of
+from payouts.services.drafts import AmountTooSmallError, Draft, Terms, draft_of, voided
 from payouts.services.facts import InvalidJsonError, PaymentFacts, facts_of
 from payouts.services.recording import ConflictingPaymentError, Delivery, Recorded, UnknownClientError
+from payouts.services.voiding import void_orders_for
 from payouts.services.webhooks.telling import tell_of_recorded
 
 # A delivery that was refused is kept with its reason, of which the beginning is enough.
@@ -142,16 +144,22 @@ def _recorded(drafted: Sequence[Draft | SluiceError], actor: Actor) -> list[Ende
     for one in drafted:
         if isinstance(one, Draft):
             first.setdefault(one.payment_id, one)
+    orders = void_orders_for(source=next(iter(first.values())).source, payment_ids=first) if first else {}
+    reasons = {name: orders[name].reason if name in orders else draft.hold_reason for name, draft in first.items()}
+    first = {name: voided(draft) if name in orders else draft for name, draft in first.items()}
     ids, standing = _insert(first)
-    _record_births([(pk, first[payment_id]) for payment_id, pk in ids.items()], actor)
+    _record_births([(pk, first[name], reasons[name]) for name, pk in ids.items()], actor)
+    _fulfil([(order, ids[name]) for name, order in orders.items() if name in ids])
     tell_of_recorded(accumulation_ids=list(ids.values()))
     ended: list[Ended] = []
+    told: set[str] = set()
     for one in drafted:
         if not isinstance(one, Draft):
             ended.append(one)
         elif one.payment_id in ids:
             # The second of its name finds the first one recorded.
-            is_new = first[one.payment_id] is one
+            is_new = one.payment_id not in told
+            told.add(one.payment_id)
             ended.append(_answer(one, ids[one.payment_id], first[one.payment_id], is_new=is_new))
         else:
             existing = standing[one.payment_id]
@@ -220,14 +228,20 @@ def _csv(rows: Iterable[Sequence[object]]) -> io.StringIO:
     return lines
 
 
-def _record_births(held: Iterable[tuple[int, Draft]], actor: Actor) -> None:
+def _fulfil(came: Iterable[tuple[VoidOrder, int]]) -> None:
+    """Note at each order which payment it was carried out on."""
+    for order, pk in came:
+        VoidOrder.objects.filter(pk=order.pk).update(accumulation=pk)
+
+
+def _record_births(born: Iterable[tuple[int, Draft, str]], actor: Actor) -> None:
     AccumulationStatusChange.objects.bulk_create(
         [
             AccumulationStatusChange(
-                subject_id=pk, from_status="", to_status=draft.status, actor=str(actor), reason=draft.hold_reason
+                subject_id=pk, from_status="", to_status=draft.status, actor=str(actor), reason=reason
             )
-            for pk, draft in held
-            if draft.status == AccumulationStatus.HELD
+            for pk, draft, reason in born
+            if draft.status != AccumulationStatus.PENDING
         ]
     )
 

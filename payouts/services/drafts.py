@@ -104,6 +104,11 @@ def draft_of(facts: PaymentFacts, terms: Terms) -> Draft:
     )
 
 
+def voided(draft: Draft) -> Draft:
+    """The same payment, for which nothing is owed."""
+    return draft._replace(status=AccumulationStatus.VOIDED.value, hold_reason="")
+
+
 def smallest_amount_usd(percent: Decimal) -> Decimal:
     """The smallest gross amount of which a fee of `percent` leaves something; USD, 8 places."""
     # Half a step must remain; where it is exactly half, half-even decides, so the guess starts below and is tried.

@@ -29,10 +29,12 @@ from payouts.models import (
     InboundEvent,
     Outcome,
     Verdict,
+    VoidOrder,
     WebhookEvent,
 )
-from payouts.services.drafts import AmountTooSmallError, Draft, Terms, draft_of
+from payouts.services.drafts import AmountTooSmallError, Draft, Terms, draft_of, voided
 from payouts.services.facts import PaymentFacts
+from payouts.services.voiding import void_orders_for
 from payouts.services.webhooks.telling import OUTBOX, listening, tell_of_recorded
 
 
@@ -104,10 +106,10 @@ def record_payment(*, facts: PaymentFacts, event: Delivery | InboundEvent | None
         if recorded is not None:
             return recorded
     draft = draft_of(facts, _look_up(facts.client_id))
-    pk = _insert_step_by_step(draft, event, actor)
+    pk, row = _insert_step_by_step(draft, event, actor)
     if pk is None:
         return _recorded_before(draft, event)
-    return _recorded(pk, draft, is_new=True)
+    return _recorded(pk, row, is_new=True)
 
 
 class _Seen(NamedTuple):
@@ -156,10 +158,10 @@ def _look_up(external_id: str) -> Terms:
 def _insert_at_once(draft: Draft, delivery: Delivery, seen: _Seen) -> int | None:
     """One statement for all rows; the accumulation's id.
 
-    None, and nothing inserted, if the payment was recorded before, the client has changed, the intake is paused, or an
-    endpoint listens that was not seen.
+    None, and nothing inserted, if the payment was recorded before or is void, the client has changed, the intake is
+    paused, or an endpoint listens that was not seen.
     """
-    guard = (draft.client_id, seen.version, Switch.INTAKE.value)
+    guard = (draft.client_id, seen.version, Switch.INTAKE.value, draft.source, draft.payment_id)
     told = (delivery.source, delivery.event_id, json.dumps(delivery.headers), delivery.body)
     statement = _INSERT_AND_TELL if seen.is_listened_for else _INSERT_UNLESS_LISTENED_FOR
     with connection.cursor() as cursor:
@@ -167,8 +169,10 @@ def _insert_at_once(draft: Draft, delivery: Delivery, seen: _Seen) -> int | None
         return _first(cursor.fetchone())
 
 
-def _insert_step_by_step(draft: Draft, event: Delivery | InboundEvent | None, actor: Actor) -> int | None:
-    """The same in a transaction of several statements: for every case but the usual one.
+def _insert_step_by_step(draft: Draft, event: Delivery | InboundEvent | None, actor: Actor) -> tuple[int | None, Draft]:
+    """The same in a transaction of several statements, for every case but the usual one; and what was inserted.
+
+    A payment that was declared void before it came is born so.
 
     Raises:
         PausedError: an operator has paused the intake since the client was looked up.
@@ -176,15 +180,20 @@ def _insert_step_by_step(draft: Draft, event: Delivery | InboundEvent | None, ac
     with transaction.atomic():
         locks.hold_shared(locks.Lock.INTAKE)
         refuse_if_paused(Switch.INTAKE)
+        order = void_orders_for(source=draft.source, payment_ids=[draft.payment_id]).get(draft.payment_id)
+        row = draft if order is None else voided(draft)
         with connection.cursor() as cursor:
-            cursor.execute(_INSERT_ACCUMULATION, draft)
+            cursor.execute(_INSERT_ACCUMULATION, row)
             pk = _first(cursor.fetchone())
         if pk is not None:
-            if draft.status == AccumulationStatus.HELD:
-                Accumulation(pk=pk, status=draft.status).record_birth(actor=actor, reason=draft.hold_reason)
+            if order is not None:
+                VoidOrder.objects.filter(pk=order.pk).update(accumulation=pk)
+            if row.status != AccumulationStatus.PENDING:
+                reason = draft.hold_reason if order is None else order.reason
+                Accumulation(pk=pk, status=row.status).record_birth(actor=actor, reason=reason)
             tell_of_recorded(accumulation_ids=[pk])
             _store_outcome(event, Outcome.RECORDED, accumulation_id=pk)
-    return pk
+    return pk, row
 
 
 def _recorded_before(draft: Draft, event: Delivery | InboundEvent | None) -> Recorded:
@@ -248,7 +257,8 @@ _IF_AS_SEEN = f"""
         SELECT {_PLACES} FROM {Client._meta.db_table}
         WHERE id = %s AND {_VERSION} = %s
           AND NOT EXISTS (SELECT FROM {Pause._meta.db_table}
-                          WHERE switch = %s AND resumed_at IS NULL AND (expires_at IS NULL OR expires_at > now()))"""  # noqa: S608
+                          WHERE switch = %s AND resumed_at IS NULL AND (expires_at IS NULL OR expires_at > now()))
+          AND NOT EXISTS (SELECT FROM {VoidOrder._meta.db_table} WHERE source = %s AND payment_id = %s)"""  # noqa: S608
 
 _INTO_INBOX = f"""
     INSERT INTO {InboundEvent._meta.db_table}

@@ -207,7 +207,7 @@ def test_nothing_is_recorded_while_the_intake_is_paused() -> None:
 def test_it_takes_the_same_few_statements_however_many(django_assert_max_num_queries: Any) -> None:
     client()
 
-    with django_assert_max_num_queries(11):
+    with django_assert_max_num_queries(12):
         shown = send_bulk(payments(*range(2000))).json()
 
     assert shown["recorded"] == 2000

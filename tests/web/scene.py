@@ -266,6 +266,7 @@ def _others(payment: HostPayment, accumulation: Accumulation) -> None:
     RequestKey.objects.create(
         caller="api:sk_0000", key="key-1", fingerprint="0" * 64, locked_until=timezone.now(), status=201, body=b"{}"
     )
+    payouts.void_payment(source="api", payment_id="not-yet-here", actor=ACTOR, reason="cancelled by the shop")
     payouts.turn_away(
         source="api", event_id="", headers={}, body=b"{}", why="signature", sentence="No valid signature.",
         address="192.0.2.7",

@@ -28,6 +28,7 @@ from payouts.models import (
 _RECORDED_AS = {
     AccumulationStatus.PENDING.value: WebhookEvent.ACCUMULATED,
     AccumulationStatus.HELD.value: WebhookEvent.HELD,
+    AccumulationStatus.VOIDED.value: WebhookEvent.VOIDED,
 }
 
 

@@ -1,0 +1,99 @@
+"""Declaring a payment void by its own id, also before it came."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef
+
+from config.lib import locks
+from config.lib.audit import Actor
+from config.lib.errors import RefusedError
+from config.lib.lifecycle import StaleRowError
+from config.lib.problems import FieldError, InvalidFieldsError
+from payouts.models import Accumulation, AccumulationStatus, VoidOrder
+from payouts.services.claims import void_accumulation
+
+logger = logging.getLogger(__name__)
+
+_PAYMENT_ID: Final = re.compile(r"[\x21-\x7e]{1,128}")
+_SOURCE: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
+
+
+def void_payment(*, source: str, payment_id: str, actor: Actor, reason: str) -> Accumulation | VoidOrder:
+    """Void the payment, or order that it be void when it comes; the same again changes nothing.
+
+    Raises:
+        InvalidFieldsError: no payment has such an id.
+        RefusedError: it is in a batch, or no reason was given.
+        StaleRowError: somebody else moved it meanwhile.
+    """
+    _check(source, payment_id, reason)
+    stands = _found_or_ordered(source, payment_id, actor, reason)
+    if isinstance(stands, VoidOrder):
+        # A payment that is recorded by a single statement holds no lock. What of it is not there yet, the sweep finds.
+        stands = _find(source, payment_id) or stands
+    if isinstance(stands, VoidOrder) or stands.status == AccumulationStatus.VOIDED:
+        return stands
+    return void_accumulation(accumulation=stands, actor=actor, reason=reason)
+
+
+def carry_out_void_orders(*, actor: Actor) -> int:
+    """Void the payments that slipped past an order, being recorded at the same moment; says how many.
+
+    One that is in a batch already stays there: whoever wanted it void was later than the batch.
+    """
+    here = Accumulation.objects.filter(source=OuterRef("source"), payment_id=OuterRef("payment_id"))
+    missed = VoidOrder.objects.filter(Exists(here), accumulation__isnull=True)
+    return sum(_carry_out(order, actor) for order in missed)
+
+
+def _carry_out(order: VoidOrder, actor: Actor) -> bool:
+    found = Accumulation.objects.get(source=order.source, payment_id=order.payment_id)
+    try:
+        if found.status != AccumulationStatus.VOIDED:
+            void_accumulation(accumulation=found, actor=actor, reason=order.reason)
+    except RefusedError as refusal:
+        logger.warning("void order came too late", extra={"order": order.pk, "why": str(refusal)})
+    except StaleRowError:
+        # Moved at this moment; the next look finds where to.
+        return False
+    VoidOrder.objects.filter(pk=order.pk).update(accumulation=found)
+    return True
+
+
+def void_orders_for(*, source: str, payment_ids: Iterable[str]) -> dict[str, VoidOrder]:
+    """The orders that wait for these payments, by payment id."""
+    waiting = VoidOrder.objects.filter(source=source, payment_id__in=list(payment_ids), accumulation__isnull=True)
+    return {order.payment_id: order for order in waiting}
+
+
+def _found_or_ordered(source: str, payment_id: str, actor: Actor, reason: str) -> Accumulation | VoidOrder:
+    with transaction.atomic():
+        # Whoever records payments in several statements holds it too: there is none between looking and writing.
+        locks.hold_patiently(locks.Lock.INTAKE)
+        found = _find(source, payment_id)
+        if found is not None:
+            return found
+        wanted = {"reason": reason.strip(), "requested_by": str(actor)}
+        return VoidOrder.objects.get_or_create(source=source, payment_id=payment_id, defaults=wanted)[0]
+
+
+def _find(source: str, payment_id: str) -> Accumulation | None:
+    return Accumulation.objects.filter(source=source, payment_id=payment_id).first()
+
+
+def _check(source: str, payment_id: str, reason: str) -> None:
+    errors = []
+    if not _SOURCE.fullmatch(source):
+        errors.append(FieldError("source", "invalid", "must be a source's name: small letters, digits, underscores"))
+    if not _PAYMENT_ID.fullmatch(payment_id):
+        errors.append(FieldError("payment_id", "invalid", "must be 1 to 128 printable ASCII characters without spaces"))
+    if errors:
+        raise InvalidFieldsError(errors)
+    if not reason.strip():
+        raise RefusedError(why="The payment was not voided: a reason is missing.", next_step="Say why.")

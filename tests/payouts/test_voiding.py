@@ -1,0 +1,147 @@
+"""A payment that is void, by its own id: also before it came, and in a race with it."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import Any
+
+import pytest
+from django.test import Client as Browser
+
+from config.lib.errors import RefusedError
+from config.lib.problems import InvalidFieldsError
+from payouts.models import Accumulation, AccumulationStatus, InboundEvent, Outcome, VoidOrder
+from payouts.services import carry_out_void_orders, create_api_key, void_payment
+from payouts.services.bulk import record_payments
+from tests.factories import ACTOR, accumulation
+from tests.lib.concurrency import crew
+from tests.payouts.sending import client, payment, send
+from tests.web.scene import batch_of
+
+pytestmark = pytest.mark.django_db
+
+URL = "/api/v1/accumulations/void/"
+
+
+def void(payment_id: str = "payment-1", **changes: Any) -> Accumulation | VoidOrder:
+    return void_payment(**{"source": "api", "payment_id": payment_id, "actor": ACTOR, "reason": "fraud", **changes})
+
+
+def ask(**content: Any) -> Any:
+    _, key = create_api_key(name="tests", scopes=["ops"], actor=ACTOR)
+    body = json.dumps({"payment_id": "payment-1", "reason": "fraud", **content})
+    return Browser().post(URL, body, content_type="application/json", headers={"authorization": f"Bearer {key}"})
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_f10_a_payment_that_comes_after_its_void_is_recorded_void(is_known: bool) -> None:
+    client()
+    if is_known:
+        # The client's terms are in this process's memory: the way of a single statement.
+        send(payment(payment_id="before"))
+    order = void()
+
+    answer = send(payment())
+
+    row = Accumulation.objects.get(payment_id="payment-1")
+    assert (answer.status_code, answer.json()["conversion_status"], answer.json()["id"]) == (201, "voided", row.pk)
+    assert row.status == AccumulationStatus.VOIDED
+    assert [(change.to_status, change.reason) for change in row.status_changes.all()] == [("voided", "fraud")]
+    assert InboundEvent.objects.get(accumulation=row).outcome == Outcome.RECORDED
+    order.refresh_from_db()
+    assert isinstance(order, VoidOrder)
+    assert order.accumulation == row
+    # The same again is answered with what stands.
+    assert (send(payment(), event_id="again").status_code, Accumulation.objects.get(pk=row.pk).status) == (
+        200,
+        "voided",
+    )
+
+
+def test_f10_so_it_is_in_bulk_and_of_a_payment_that_would_be_held() -> None:
+    client()
+    void("b")
+    void("c")
+
+    ended = record_payments(
+        items=[payment(payment_id="a"), payment(payment_id="b"), payment(payment_id="c", amount_usd="20000")],
+        source="api", delivery=None, actor=ACTOR,
+    )  # fmt: skip
+
+    assert [getattr(each, "status", each) for each in ended] == ["pending", "voided", "voided"]
+    assert not VoidOrder.objects.filter(accumulation__isnull=True).exists()
+    assert Accumulation.objects.get(payment_id="c").status_changes.get().reason == "fraud"
+
+
+def test_f10_the_id_of_another_source_is_another_payment() -> None:
+    client()
+    void(source="nowpayments")
+
+    assert send(payment()).json()["conversion_status"] == "pending"
+
+
+def test_a_payment_that_came_is_voided_at_once_and_once() -> None:
+    client()
+    send(payment())
+
+    assert [void().pk for _ in range(2)] == [Accumulation.objects.get().pk] * 2
+
+    row = Accumulation.objects.get()
+    assert (row.status, row.status_changes.count()) == ("voided", 1)
+    assert not VoidOrder.objects.exists()
+
+
+@pytest.mark.parametrize(("changes", "error"), [
+    ({"payment_id": ""}, InvalidFieldsError), ({"payment_id": "a b"}, InvalidFieldsError),
+    ({"source": "A"}, InvalidFieldsError), ({"reason": " "}, RefusedError),
+])  # fmt: skip
+def test_it_refuses_what_cannot_be_meant(changes: dict[str, str], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        void(**changes)
+
+    assert not VoidOrder.objects.exists()
+
+
+def test_f11_an_order_that_a_batch_was_faster_than_is_told_and_not_tried_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    order = void()
+    row = accumulation(100, source="api", payment_id="payment-1")
+    batch_of("50")
+
+    assert [carry_out_void_orders(actor=ACTOR) for _ in range(2)] == [1, 0]
+
+    row.refresh_from_db()
+    order.refresh_from_db()
+    assert isinstance(order, VoidOrder)
+    assert (row.status, order.accumulation) == ("swapping", row)
+    assert "void order came too late" in caplog.text
+
+
+def test_over_the_api_it_is_202_before_the_payment_and_200_after() -> None:
+    client()
+    early = ask()
+    send(payment())
+    late = ask()
+
+    assert (early.status_code, early.json()) == (
+        202, {"source": "api", "payment_id": "payment-1", "accumulation_id": None},
+    )  # fmt: skip
+    assert (late.status_code, late.json()["accumulation_id"]) == (200, Accumulation.objects.get().pk)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_f10_a_void_and_its_payment_at_once_leave_nothing_owed() -> None:
+    client()
+    send(payment(payment_id="warm"))
+    names = [f"payment-{number}" for number in range(12)]
+    with crew(8) as workers:
+        voids = [workers.start(partial(void, name)) for name in names]
+        sent = [workers.start(partial(send, payment(payment_id=name), event_id=name)) for name in names]
+    assert [each.result().status_code for each in sent] == [201] * 12
+    assert all(each.result() for each in voids)
+
+    # What slipped past, being under way in one statement, is found by the sweep.
+    carry_out_void_orders(actor=ACTOR)
+    assert set(Accumulation.objects.filter(payment_id__in=names).values_list("status", flat=True)) == {"voided"}
