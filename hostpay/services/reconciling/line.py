@@ -23,6 +23,7 @@ from hostpay.models import (
     Wallet,
 )
 from hostpay.providers.ethereum import PrunedError, SentTransaction, find_by_nonce
+from hostpay.providers.rebuilding import signed_bytes
 
 # Each takes some forty questions. More of them than this is no backup an hour old, and is told as a number.
 MOST_LOOKED_UP = 50
@@ -87,7 +88,7 @@ def examine_line(wallet: Wallet, *, settled_block: int, anew: bool = False) -> N
 
 
 def match(sent: SentTransaction, wallet: Wallet, slot: NonceSlot | None) -> Provable | None:
-    """The payment that the transaction was certainly signed for: nonce, receiver and value leave no other."""
+    """The payment that the transaction was signed for, if our key signed it: nonce, receiver and value leave no other."""
     order = _order_at(sent)
     if order is None or sent.data or int(order.send_units) != sent.value_wei or not order.is_current:
         return None
@@ -176,7 +177,7 @@ def _look_up(
         found.lines.append(_under_way(sent, slot))
         return
     provable = match(sent, wallet, slot)
-    if provable is None:
+    if provable is None or signed_bytes(sent) is None:
         found.lines.append(_foreign(sent, slot))
         return
     if sent.block_number <= settled_block:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import pytest
 from django.db.models import F
+from pytest_django import Settings
 
 from config.invariants import examine
 from config.lib.errors import RefusedError
 from hostpay import services
 from hostpay.models import ExchangeOrder, NonceSlot, Wallet
 from hostpay.services.reconciling import readopt_sent, sign_off
-from tests.hostpay.chain import ACTOR, ALICE, look, ordered, requested, use_key_elsewhere, variants
+from tests.hostpay.chain import ACTOR, ALICE, look, ordered, requested, through, use_key_elsewhere, variants
 from tests.hostpay.reconciling.books import line_of, reconciled, settle_books
 from tests.hostpay.test_outages import restore_from_before_the_signature
+from tests.lib.faulty_node import FaultyNode
 from tests.lib.world import World
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -138,6 +140,31 @@ def test_f69_a_transaction_of_another_value_is_not_adopted(world: World) -> None
     (alarm,) = [line for line in done.left if line.verdict == "alarm"]
     assert "it paid order" in alarm.ours
     assert "release nothing" in alarm.next_step
+
+
+def test_f69_a_node_cannot_show_as_ours_what_our_key_did_not_sign(world: World, settings: Settings) -> None:
+    signed = variants(world.drive_to(ordered(world), "settled"))[0].tx_hash
+    settle_books(world)
+    payment = ordered(world)
+    order = payment.orders.get(is_current=True)
+    foreign = use_key_elsewhere(world)
+    world.anvil.mine(3)
+    number = world.anvil.rpc("eth_getTransactionReceipt", foreign)["blockNumber"]
+    block = world.anvil.rpc("eth_getBlockByNumber", number, True)
+    (shown,) = block["transactions"]
+    # Once with no signature at all, as the test chain lets anybody send, and once with a valid one of something else.
+    other = world.anvil.rpc("eth_getTransactionByHash", signed)
+    signatures: list[dict[str, str]] = [{}, {name: other[name] for name in ("r", "s", "v", "yParity")}]
+
+    for signature in signatures:
+        forged = {**shown, **signature, "to": order.payin_address, "value": hex(int(order.send_units))}
+        with FaultyNode(world.anvil.rpc_url) as door, through(door.url, settings):
+            door.say("eth_getBlockByNumber", result={**block, "transactions": [forged]})
+            done = readopt_sent(actor=ALICE, reason="restored")
+
+        assert (done.adopted, done.is_open) == ([], False)
+        assert not NonceSlot.objects.filter(payment=payment).exists()
+        assert [line.verdict for line in done.left if line.row.startswith("nonce")] == ["alarm"]
 
 
 def test_only_a_person_with_a_reason_adopts(world: World) -> None:
