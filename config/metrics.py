@@ -19,6 +19,7 @@ from batches.models import BatchConversion, BatchStatus
 from batches.services import current_policy
 from config.admin_site.attention import attention
 from config.lib.exposition import Family, Sample
+from config.lib.money import ETH, USDT, from_units
 from config.schedule import SCHEDULE
 from config.tasks import CHAIN_HEARTBEAT, HEARTBEAT
 from hostpay.models import (
@@ -28,6 +29,7 @@ from hostpay.models import (
     HostPayment,
     Pause,
     PaymentStatus,
+    Reconciliation,
     ServiceHealth,
     Switch,
     Wallet,
@@ -142,8 +144,8 @@ def _stops(now: datetime) -> Iterable[Family]:
     )
 
 
-def _wallet(_now: datetime) -> Iterable[Family]:
-    # The row alone: balances are the chain's to tell, and a scrape asks nobody outside.
+def _wallet(now: datetime) -> Iterable[Family]:
+    # What was read last: a scrape asks nobody outside.
     wallet = Wallet.objects.filter(chain_id=settings.ETH_CHAIN_ID, address=settings.HOST_WALLET_ADDRESS).first()
     yield _one(
         "sluice_wallet_next_nonce",
@@ -152,6 +154,22 @@ def _wallet(_now: datetime) -> Iterable[Family]:
     )
     yield _one(
         "sluice_wallet_halted", "1 while nothing is signed for the wallet.", int(bool(wallet and wallet.halted_reason))
+    )
+
+    seen = Reconciliation.objects.filter(block_number__isnull=False).order_by("-pk").first()
+    eth = None if seen is None else from_units(int(seen.eth_wei or 0), ETH)
+    usdt = None if seen is None else from_units(int(seen.usdt_units or 0), USDT)
+    yield _one("sluice_wallet_eth", "ETH of the wallet at the last reconciliation; NaN before the first.", eth)
+    yield _one("sluice_wallet_usdt", "USDT of the wallet at the last reconciliation; NaN before the first.", usdt)
+    yield _one(
+        "sluice_wallet_balances_age_seconds",
+        "How long ago the balances were read; NaN: never.",
+        None if seen is None else _age_s(seen.finished_at, now),
+    )
+    yield _one(
+        "sluice_reconciliations_unresolved",
+        "Reconciliations that did not agree and that nobody signed off.",
+        Reconciliation.objects.unresolved().count(),
     )
 
 

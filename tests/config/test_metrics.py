@@ -16,7 +16,9 @@ from pytest_django import Settings
 from config.lib.exposition import Family, Sample, exposition
 from config.proxies import Peers
 from config.schedule import SCHEDULE
-from hostpay.models import Breaker, Heartbeat, Pause, Wallet
+from hostpay.models import Breaker, Heartbeat, Pause, Scope, Wallet
+from hostpay.services.reconciling import record_run
+from hostpay.services.reconciling.runs import Balances
 from payouts.models import InboundEvent, Outcome, Verdict, WebhookEndpoint
 from payouts.services import hold_accumulation, webhooks
 from tests import factories
@@ -128,6 +130,26 @@ def test_scheduled_work_shows_its_age_and_whether_it_fails() -> None:
     assert found['sluice_beat_failing{work="check_threshold"}'] == "0"
     assert found['sluice_invariants_hold{of="database"}'] == "0"
     assert found['sluice_invariants_hold{of="chain"}'] == "1"
+
+
+def test_the_wallets_balances_are_those_of_the_last_reconciliation() -> None:
+    before = scraped()
+    record_run(
+        scope=Scope.CHAIN,
+        subject="",
+        parts={},
+        failures={},
+        balances=Balances(block_number=40, eth_wei=1_834_200_000_000_000_000, usdt_units=12_004_118_220),
+        actor=factories.ACTOR,
+        started_at=timezone.now(),
+    )
+
+    found = scraped()
+
+    assert (before["sluice_wallet_eth"], before["sluice_wallet_balances_age_seconds"]) == ("NaN", "NaN")
+    assert (found["sluice_wallet_eth"], found["sluice_wallet_usdt"]) == ("1.8342", "12004.11822")
+    assert int(found["sluice_wallet_balances_age_seconds"]) < 60
+    assert found["sluice_reconciliations_unresolved"] == "0"
 
 
 def test_the_inbox_shows_what_came_what_waits_and_what_was_turned_away() -> None:
