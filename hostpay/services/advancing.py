@@ -90,14 +90,20 @@ class Handover(Enum):
 
 
 def advance(*, payment_id: UUID, actor: Actor) -> Handover:
-    """Bring one due payment as far as it goes now; says whether the signer must take over."""
+    """Bring one due payment as far as it goes now; says whether the signer must take over.
+
+    What the signer is asked to sign again is looked for on chain all the same: whether its process lives or not.
+    """
     for _ in range(_MOST_STEPS_AT_ONCE):
         payment = _look(payment_id)
         if payment is None:
             return Handover.NOBODY
-        if _is_for_signer(payment):
+        if payment.status == PaymentStatus.ORDERED:
             return Handover.SIGNER
-        if not isinstance(_take_step(payment, _STEPS[payment.status], actor), Proceed):
+        said = _take_step(payment, _STEPS[payment.status], actor)
+        if said is not None and payment.signer_task:
+            return Handover.SIGNER
+        if not isinstance(said, Proceed):
             return Handover.NOBODY
     logger.error("payment takes too many steps at once", extra={"host_payment": str(payment_id)})
     return Handover.NOBODY
@@ -106,21 +112,18 @@ def advance(*, payment_id: UUID, actor: Actor) -> Handover:
 def sign(*, payment_id: UUID, actor: Actor) -> Handover:
     """Sign one due payment: the first time, or again as was asked. Only the signer's process has the key for it."""
     payment = _look(payment_id)
-    if payment is None or not _is_for_signer(payment):
+    if payment is None or not (payment.status == PaymentStatus.ORDERED or payment.signer_task):
         return Handover.NOBODY
-    said = _take_step(payment, _SIGNER_STEPS.get(payment.signer_task, signing.sign), actor)
+    said = _take_step(payment, _SIGNER_STEPS.get(payment.signer_task, signing.sign), actor, is_signer=True)
     return Handover.WORKER if isinstance(said, Proceed) else Handover.NOBODY
-
-
-def _is_for_signer(payment: HostPayment) -> bool:
-    return payment.status == PaymentStatus.ORDERED or bool(payment.signer_task)
 
 
 def _look(payment_id: UUID) -> HostPayment | None:
     return HostPayment.objects.select_related("wallet").due(timezone.now()).filter(pk=payment_id).first()
 
 
-def _take_step(payment: HostPayment, step: Step, actor: Actor) -> Said | None:
+def _take_step(payment: HostPayment, step: Step, actor: Actor, *, is_signer: bool = False) -> Said | None:
+    turn = payment.next_action_at
     lease = _take_lease(payment)
     if lease is None:
         return None
@@ -133,7 +136,9 @@ def _take_step(payment: HostPayment, step: Step, actor: Actor) -> Said | None:
         logger.exception("payment step failed", extra={"host_payment": str(payment.pk), "status": payment.status})
         _write_down_unforeseen(payment, error, lease=lease, actor=actor)
         raise
-    write_down(payment, said, lease=lease, actor=actor)
+    # A task that the step has ended is empty on the instance, too.
+    is_signers_turn = bool(payment.signer_task) and not is_signer
+    write_down(payment, said, lease=lease, actor=actor, signers_turn=turn if is_signers_turn else None)
     logger.info(
         "payment step",
         extra={"host_payment": str(payment.pk), "step": step.__name__, "status": payment.status, "said": repr(said)},

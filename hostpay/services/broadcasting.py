@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from config.lib.audit import Actor
 from hostpay import gateways
-from hostpay.models import HostPayment, PaymentStatus, Transaction, TransactionKind
+from hostpay.models import HostPayment, PaymentStatus, SignerTask, Transaction, TransactionKind
 from hostpay.providers.ethereum import BroadcastOutcome
 from hostpay.services.ordering import FUNDABLE_FOR, VALIDITY_MARGIN
 from hostpay.services.replacing import ask_if_stuck
@@ -32,12 +32,16 @@ def broadcast(*, payment: HostPayment, actor: Actor) -> Said:
     """
     variants = variants_of(payment)
     newest = variants[0]
-    if any(variant.broadcasts for variant in variants):
+    was_sent = any(variant.broadcasts for variant in variants)
+    if was_sent:
         found = _on_its_way(variants)
         if found is not None:
             _is_out(payment, found, actor, "the chain knows it already")
             return Proceed()
-    elif newest.kind != TransactionKind.CANCEL and _is_too_late(payment):
+    if payment.signer_task == SignerTask.CANCEL:
+        # Two people want it gone: it is not sent before the signer has spent its nonce on nothing.
+        return Poll(after_s=settings.CHAIN_POLL_EVERY_S)
+    if not was_sent and newest.kind != TransactionKind.CANCEL and _is_too_late(payment):
         return Review(
             reason=f"the time for the deposit ran out before {newest.tx_hash} was sent; propose to cancel the payment",
             after_s=settings.CHAIN_POLL_EVERY_S,

@@ -18,6 +18,7 @@ from hostpay.models import (
     HostPayment,
     OrderStatus,
     PaymentStatus,
+    SignerTask,
     Transaction,
     TransactionKind,
     TransactionStatus,
@@ -112,6 +113,9 @@ def is_final(receipt: Receipt) -> bool:
 
 def _not_mined(payment: HostPayment, variants: list[Transaction], actor: Actor) -> Said:
     newest = variants[0]
+    if payment.signer_task == SignerTask.CANCEL:
+        # Two people want it gone: it is not sent again before the signer has spent its nonce on nothing.
+        return _used_elsewhere(payment, variants, actor) or Poll(after_s=settings.CHAIN_POLL_EVERY_S)
     words = ""
     if newest.status == TransactionStatus.SIGNED or gateways.node().transaction(newest.tx_hash) is None:
         outcome, words = send(newest)
@@ -119,7 +123,10 @@ def _not_mined(payment: HostPayment, variants: list[Transaction], actor: Actor) 
             mark_sent(newest, actor=actor, reason=f"the node answered {outcome}")
             words = ""
         elif outcome is BroadcastOutcome.NONCE_TOO_LOW:
-            return _nonce_is_used(payment, variants, words, actor)
+            # Else mined between two questions, or a node that contradicts itself: the next look tells.
+            return _used_elsewhere(payment, variants, actor) or Wait(
+                reason=f"the node says {words}, and shows no block", after_s=settings.CHAIN_POLL_EVERY_S
+            )
         elif outcome not in NOT_YET:
             return Review(
                 reason=f"the node does not have {newest.tx_hash}, and refuses it: {words}",
@@ -138,11 +145,11 @@ def _not_mined(payment: HostPayment, variants: list[Transaction], actor: Actor) 
     return Poll(after_s=settings.CHAIN_POLL_EVERY_S)
 
 
-def _nonce_is_used(payment: HostPayment, variants: list[Transaction], words: str, actor: Actor) -> Said:
+def _used_elsewhere(payment: HostPayment, variants: list[Transaction], actor: Actor) -> Review | None:
+    """A transaction of somebody else's on the payment's nonce ends it when it is final; None if there is none."""
     foreign = somebody_elses(payment, variants, actor)
     if foreign is None:
-        # Mined between two questions, or a node that contradicts itself: the next look tells.
-        return Wait(reason=f"the node says {words}, and shows no block", after_s=settings.CHAIN_POLL_EVERY_S)
+        return None
     node, slot = gateways.node(), variants[0].slot
     last_final = max(node.block_number() - settings.ETH_CONFIRMATIONS + 1, 0)
     if node.nonce(slot.wallet.address, last_final) <= slot.nonce:

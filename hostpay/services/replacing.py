@@ -41,6 +41,9 @@ def ask_if_stuck(*, payment: HostPayment, variants: Sequence[Transaction], actor
         ProviderError: the node did not answer.
     """
     newest = variants[0]
+    if payment.signer_task:
+        # Asked already: for this, or for a cancel, which comes first.
+        return None
     if timezone.now() - newest.created_at < timedelta(seconds=settings.REPLACE_AFTER_S):
         return None
     stuck = f"{newest.tx_hash} is not mined since {newest.created_at:%Y-%m-%d %H:%M} UTC"

@@ -67,9 +67,19 @@ def backoff(attempts: int) -> timedelta:
     return timedelta(seconds=longest) * random.uniform(0.75, 1.25)  # noqa: S311 (spreads load, guards nothing)
 
 
-def write_down(payment: HostPayment, said: Said, *, lease: datetime, actor: Actor) -> None:
-    """Store what a step said, unless somebody else has taken the payment up since `lease` was ours."""
+def write_down(
+    payment: HostPayment, said: Said, *, lease: datetime, actor: Actor, signers_turn: datetime | None = None
+) -> None:
+    """Store what a step said, unless somebody else has taken the payment up since `lease` was ours.
+
+    Args:
+        signers_turn: since when the signer has something to do for it. Its turn and its words stay as they are, so that
+            it is not put off by who looked meanwhile, and its silence is seen; only a question to a person is added.
+    """
     columns = _columns(payment, said, timezone.now())
+    if signers_turn is not None:
+        asked = ("review_reason", "review_since") if isinstance(said, Review) else ()
+        columns = {name: columns[name] for name in asked} | {"next_action_at": signers_turn}
     with transaction.atomic():
         written = HostPayment.objects.filter(pk=payment.pk, next_action_at=lease).update(**columns)
         if written and columns["next_action_at"] is None:

@@ -30,6 +30,7 @@ from tests.hostpay.chain import (
     notes,
     on_the_wire,
     ordered,
+    use_key_elsewhere,
     variants,
 )
 from tests.lib.concurrency import crew
@@ -100,6 +101,62 @@ def test_f51_a_payment_mined_before_the_signer_came_is_paid_and_says_so(world: W
         assert len(variants(payment)) == 1
         assert Approval.objects.get().executed_at is None
     assert world.drive_to(payment, "settled").received_units is not None
+
+
+def test_f51_what_is_mined_while_the_signer_is_down_is_confirmed_though_a_cancel_is_asked_for(world: World) -> None:
+    with no_blocks(world.anvil):
+        payment = on_the_wire(world)
+        (only,) = variants(payment)
+        approved(payment)
+        world.anvil.rpc("anvil_dropTransaction", only.tx_hash)
+
+        payment = look(payment, may_sign=False)
+
+        assert (payment.status, payment.signer_task) == ("broadcast", "cancel")
+        assert not is_pending(world, only.tx_hash), "what two people want gone was sent again"
+        world.anvil.rpc("eth_sendRawTransaction", raw_of(only))
+        world.anvil.mine()
+        payment = look(payment, may_sign=False)
+        assert (payment.status, payment.signer_task) == ("mined", "")
+        assert notes(payment)[-1] == "the cancel was approved, and came too late: the payment was mined first"
+        world.anvil.mine(3)
+        assert look(payment, may_sign=False).status in {"final", "settled"}
+
+
+def test_f51_bytes_that_never_left_are_not_sent_once_a_cancel_is_approved(world: World) -> None:
+    with no_blocks(world.anvil):
+        payment = ordered(world)
+        services.sign(payment_id=payment.pk, actor=ACTOR)
+        payment.refresh_from_db()
+        (only,) = variants(payment)
+        assert (payment.status, only.broadcasts) == ("signed", 0)
+        approved(payment)
+
+        payment = look(payment, may_sign=False)
+
+        assert (payment.status, payment.signer_task) == ("signed", "cancel")
+        assert variants(payment)[0].broadcasts == 0
+        payment = look(payment)
+        assert [v.kind for v in variants(payment)] == ["payment", "cancel"]
+        assert not is_pending(world, only.tx_hash)
+
+
+def test_f48_a_nonce_used_elsewhere_is_seen_while_the_signer_has_a_cancel_to_sign(world: World) -> None:
+    with no_blocks(world.anvil):
+        payment = on_the_wire(world)
+        approved(payment)
+        world.anvil.rpc("anvil_dropAllTransactions")
+        use_key_elsewhere(world)
+        world.anvil.mine()
+
+        payment = look(payment, may_sign=False)
+
+        assert (payment.status, payment.signer_task) == ("broadcast", "cancel")
+        assert "the key was used elsewhere" in payment.review_reason
+        assert Wallet.objects.get().halted_at is not None
+        # A person is asked, and the signer keeps its turn.
+        assert payment.next_action_at is not None
+        assert payment.next_action_at <= timezone.now()
 
 
 def test_f51_a_payment_mined_though_its_cancel_was_sent_is_paid_and_says_so(world: World) -> None:

@@ -96,6 +96,45 @@ def test_f49_above_the_ceiling_it_waits_and_says_so(world: World, settings: Sett
         assert look(payment).status == "mined"
 
 
+def test_f49_what_is_mined_while_the_signer_is_down_is_confirmed_by_the_worker(world: World) -> None:
+    with no_blocks(world.anvil):
+        payment = on_the_wire(world)
+        let_time_pass(payment)
+        payment = look(payment, may_sign=False)
+        asked_at = payment.next_action_at
+        assert (payment.status, payment.signer_task) == ("broadcast", "replace")
+        make_due()
+        due_since = HostPayment.objects.get(pk=payment.pk).next_action_at
+        assert services.advance(payment_id=payment.pk, actor=ACTOR) is Handover.SIGNER
+        payment.refresh_from_db()
+        # Its turn is where it was, so that it is taken at once, and its silence is seen.
+        assert (payment.next_action_at, payment.signer_task) == (due_since, "replace")
+        assert asked_at is not None
+        world.anvil.mine()
+
+        payment = look(payment, may_sign=False)
+
+        assert (payment.status, payment.signer_task) == ("mined", "")
+        world.anvil.mine(3)
+        payment = look(payment, may_sign=False)
+    assert payment.status in {"final", "settled"}
+    assert len(variants(payment)) == 1
+
+
+def test_f49_what_a_node_lost_is_sent_again_while_the_signer_is_down(world: World) -> None:
+    with no_blocks(world.anvil):
+        payment = on_the_wire(world)
+        let_time_pass(payment)
+        look(payment, may_sign=False)
+        (only,) = variants(payment)
+        world.anvil.rpc("anvil_dropTransaction", only.tx_hash)
+
+        payment = look(payment, may_sign=False)
+
+        assert is_pending(world, only.tx_hash)
+        assert (payment.signer_task, len(variants(payment))) == ("replace", 1)
+
+
 def test_f49_it_is_signed_again_only_so_often_and_then_asks_a_person(world: World, settings: Settings) -> None:
     settings.MAX_REPLACEMENTS = 2
     with no_blocks(world.anvil):
