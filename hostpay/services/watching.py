@@ -43,8 +43,9 @@ _LAGS_AFTER = timedelta(minutes=10)
 _RANK = {
     ExchangeStatus.NEW: 0,
     ExchangeStatus.WAITING: 1,
-    ExchangeStatus.EXPIRED: 1,
     ExchangeStatus.CONFIRMING: 2,
+    # Also said of a deposit that was seen, and came too late.
+    ExchangeStatus.EXPIRED: 2,
     ExchangeStatus.VERIFYING: 3,
     ExchangeStatus.EXCHANGING: 3,
     ExchangeStatus.FAILED: 3,
@@ -79,7 +80,7 @@ def _watch(payment: HostPayment, current: ExchangeOrder, state: ExchangeState, a
 
 
 def _is_old_news(current: ExchangeOrder, state: ExchangeState, actor: Actor) -> bool:
-    known = _RANK.get(status_of(current.provider_status)) if current.provider_status else None
+    known = _furthest(current)
     told = _RANK.get(state.status)
     if known is None or told is None or told >= known:
         return False
@@ -88,6 +89,14 @@ def _is_old_news(current: ExchangeOrder, state: ExchangeState, actor: Actor) -> 
         current.note(actor=actor, reason=words)
     logger.warning("old news of an exchange", extra={"exchange": current.provider_order_id, "says": state.raw_status})
     return True
+
+
+def _furthest(current: ExchangeOrder) -> int | None:
+    """How far the order has come by the known words told of it: an unknown one says nothing of that, either way."""
+    words = [current.provider_status]
+    if status_of(current.provider_status) not in _RANK:
+        words += current.status_changes.filter(data__has_key="before").values_list("data__before", flat=True)
+    return max((_RANK[status_of(word)] for word in words if status_of(word) in _RANK), default=None)
 
 
 def _observe(current: ExchangeOrder, state: ExchangeState, actor: Actor) -> None:
@@ -132,12 +141,16 @@ def _receive(payment: HostPayment, current: ExchangeOrder, actor: Actor) -> Said
 
 
 def _await_payout(payment: HostPayment, current: ExchangeOrder, actor: Actor) -> Said:
+    return _believe_chain(payment, current, actor) or _patient(payment, current.provider_status)
+
+
+def _believe_chain(payment: HostPayment, current: ExchangeOrder, actor: Actor) -> Said | None:
     """The whole payout may be final on chain before the provider says so. When it lags, the chain is right."""
     if not _is_slow(payment, _LAGS_AFTER):
-        return Poll(after_s=settings.EXCHANGE_POLL_EVERY_S)
+        return None
     found = find_named(payment, current, current.payout_hash) if current.payout_hash else find_unnamed(payment, current)
     if found is None or not found.logs or not is_as_ordered(payment, current, found.units):
-        return _patient(payment, current.provider_status)
+        return None
     because = f"it is final on chain, though the provider still says {current.provider_status}"
     return _pass_on(payment, current, found, actor, because=because)
 
@@ -162,8 +175,8 @@ def _failed(_payment: HostPayment, current: ExchangeOrder, _actor: Actor) -> Sai
     )
 
 
-def _unknown_word(_payment: HostPayment, current: ExchangeOrder, _actor: Actor) -> Said:
-    return Review(
+def _unknown_word(payment: HostPayment, current: ExchangeOrder, actor: Actor) -> Said:
+    return _believe_chain(payment, current, actor) or Review(
         reason=f"{_exposed(current)} is {current.provider_status}, an unknown word",
         after_s=settings.EXCHANGE_POLL_EVERY_S,
     )

@@ -343,6 +343,53 @@ def test_f40_it_settles_by_itself_when_the_unknown_word_was_harmless(swaps: Swap
     assert payment.review_reason == ""
 
 
+def test_f40_an_unknown_word_does_not_hide_a_payout_that_is_final_on_chain(swaps: Swaps) -> None:
+    payment = swaps.deposited(outcome={"verifying": 1})
+    swaps.paid_by_provider(payment)
+    swaps.provider_says(payment, "finished")
+    swaps.answer_by_id("status", "polishing")
+    payment = swaps.world.drive_to_review(payment)
+    assert payment.review_reason.endswith("is polishing, an unknown word")
+
+    long_ago(payment, A_QUARTER)
+    payment = swaps.world.drive_to(payment, "settled")
+
+    assert (payment.received_units, payment.review_reason) == (ORDINARY, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "believed"),
+    [
+        (("finished", "polishing", "waiting"), "polishing"),
+        (("exchanging", "polishing", "waiting"), "polishing"),
+        (("exchanging", "polishing", "pondering", "confirming"), "pondering"),
+        (("exchanging", "polishing", "verifying"), "verifying"),
+        (("exchanging", "polishing", "finished"), "finished"),
+        (("confirming", "polishing", "exchanging"), "exchanging"),
+        (("polishing", "confirming"), "confirming"),
+        (("finished", "polishing"), "polishing"),
+        (("confirming", "expired"), "expired"),
+        (("exchanging", "expired"), "exchanging"),
+    ],
+)
+def test_f41_an_unknown_word_between_neither_hides_what_is_new_nor_lets_old_news_in(
+    swaps: Swaps, words: tuple[str, ...], believed: str
+) -> None:
+    payment = swaps.deposited(outcome={"never_pay": "sending"})
+
+    for word in words:
+        swaps.world.exchange.clear_faults()
+        swaps.answer_by_id("status", word)
+        swaps.step()
+
+    order = order_of(payment)
+    assert order.provider_status == believed
+    ignored = [change.reason for change in order.status_changes.filter(reason__endswith="; ignored")]
+    assert bool(ignored) == (believed != words[-1])
+    assert bool(fresh(payment).review_reason) == ("polishing" in words)
+    assert fresh(payment).status == "final"
+
+
 def test_f41_waiting_after_finished_is_old_news(swaps: Swaps) -> None:
     payment = swaps.deposited(outcome={"never_pay": "finished"})
     swaps.provider_says(payment, "finished")
