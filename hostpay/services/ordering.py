@@ -187,10 +187,22 @@ def _place(payment: HostPayment, actor: Actor) -> Said:
         # The provider's limits and our key's rights change without us: go on by itself when they do.
         _abandon(intent, actor, f"the provider did not take it: {error}")
         return Wait(reason=str(error), after_s=_MINIMUM_WAIT_S)
-    except (TransientError, PermanentError) as error:
-        _abandon(intent, actor, f"the provider did not take it, or its answer is unusable: {error}")
+    except TransientError as error:
+        _abandon(intent, actor, f"the provider did not take it: {error}")
         raise
+    except PermanentError as error:
+        return _give_up(payment, intent, actor, str(error))
     return _store(payment, intent, request, placed, actor)
+
+
+def _give_up(payment: HostPayment, intent: ExchangeOrder, actor: Actor, reason: str) -> Review:
+    """Refused for good, or answered with nonsense: abandoned in the transaction that asks a person, never one of both."""
+    said = Review(reason=reason)
+    with transaction.atomic():
+        payment.locked()
+        _abandon(intent, actor, f"the provider did not take it, or its answer is unusable: {reason}")
+        open_review(payment, said, actor=actor)
+    return said
 
 
 def _write_intent(payment: HostPayment, actor: Actor) -> ExchangeOrder:

@@ -18,6 +18,7 @@ from hostpay.models import BreakerCause, ExchangeOrder, HostPayment, OrderStatus
 from hostpay.providers.changenow import OrderRequest
 from hostpay.services import nudge, open_breaker, ordering, retry_payment
 from hostpay.services.steps import Review
+from tests.hostpay.chain import crash_at
 from tests.lib.swaps import OPERATOR, Swaps, fresh, order_of
 from tests.lib.world import WORKER, World
 
@@ -64,6 +65,7 @@ def test_f28_where_the_key_may_not_list_another_order_is_made_and_only_that_one_
 
     payment = swaps.deposited()
 
+    swaps.seen_by_provider(payment)
     lost, paid = swaps.books()
     abandoned = ExchangeOrder.objects.get(is_current=False)
     assert (abandoned.status, abandoned.provider_order_id) == (OrderStatus.ABANDONED, None)
@@ -200,6 +202,23 @@ def test_f30_an_answer_that_is_not_what_was_ordered_is_refused_and_nothing_is_si
     assert ExchangeOrder.objects.get().status == OrderStatus.ABANDONED
     assert not Transaction.objects.exists()
     assert swaps.world.sent_transactions() == sent_before
+
+
+@pytest.mark.parametrize("fault", ["missing_payin", "html_200"])
+def test_f30_a_worker_that_dies_after_a_bad_answer_leaves_the_question_to_a_person(swaps: Swaps, fault: str) -> None:
+    swaps.world.exchange.fault(fault, CREATE, match={"method": "POST"})
+    payment = swaps.request()
+
+    with crash_at('UPDATE "hostpay_hostpayment" SET "attempts"'):
+        swaps.step()
+
+    row = fresh(payment)
+    assert (row.status, bool(row.review_reason)) == ("requested", True)
+    assert ExchangeOrder.objects.get().status == OrderStatus.ABANDONED
+    # Its lease runs out, and nobody orders another one before a person has looked.
+    swaps.step()
+    swaps.step()
+    assert ExchangeOrder.objects.count() == 1
 
 
 def test_f30_the_next_order_may_be_paid_once_a_person_has_looked(swaps: Swaps) -> None:

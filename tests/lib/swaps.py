@@ -80,6 +80,15 @@ class Swaps:
             time.sleep(0.05)
         return row
 
+    def seen_by_provider(self, payment: HostPayment) -> dict[str, Any]:
+        """Wait until the exchange, which follows the chain at a pace of its own, has seen the deposit; its row then."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while (row := self.book_of(payment))["payin_hash"] is None:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"exchange {row['id']} has seen no deposit: {row}")
+            time.sleep(0.05)
+        return row
+
     def paid_by_provider(self, payment: HostPayment) -> dict[str, Any]:
         """Wait until all that the exchange signed for it is mined, and deep enough for us; its row."""
         deadline = time.monotonic() + _PATIENCE_S
