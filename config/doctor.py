@@ -12,11 +12,16 @@ from django.db import Error as DatabaseError
 from django.db import connection
 from kombu.exceptions import OperationalError as BrokerError
 
+from config.lib import clock
 from config.lib.errors import SluiceError
 from config.lib.money import ETH, USDT, from_units
 from config.starting import chain_in_words, contract_in_words
 from hostpay import gateways
 from hostpay.services import exchange_range, wallet_facts
+
+
+class ClockError(SluiceError):
+    """This machine's clock is not the database's: signed tokens and webhooks have its time, and will be refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +38,7 @@ def examine() -> list[Finding]:
     return [
         _look("settings", _settings),
         _look("database", _database),
+        _look("clock", _clock),
         _look("broker", _broker),
         _look("chain", chain_in_words),
         _look("USDT contract", contract_in_words),
@@ -71,6 +77,14 @@ def _database() -> str:
         cursor.execute("SELECT current_setting('server_version')")
         (version,) = cursor.fetchone()
     return f"PostgreSQL {version}"
+
+
+def _clock() -> str:
+    apart = clock.apart()
+    if apart > clock.AGREES_WITHIN:
+        message = f"this machine's clock and the database's are {apart.total_seconds():.0f} s apart"
+        raise ClockError(message)
+    return "agrees with the database's"
 
 
 def _broker() -> str:

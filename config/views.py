@@ -11,12 +11,12 @@ from functools import partial
 from django.conf import settings
 from django.db import DatabaseError, Error, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from django_celery_beat.models import PeriodicTask
 
 from config.celery import app
+from config.lib import clock
 from config.lib.exposition import CONTENT_TYPE, exposition
 from config.lib.problems import problem
 from config.metrics import families
@@ -92,7 +92,7 @@ def _checks() -> dict[str, Check]:
 
 def _notes() -> dict[str, Check]:
     theirs = {_heartbeat_of(entry): partial(_beats, entry) for entry in SCHEDULE if entry.needs_others}
-    return {"provider": _provider, **theirs}
+    return {"provider": _provider, "clock": _clock, **theirs}
 
 
 def _heartbeat_of(entry: Entry) -> str:
@@ -129,11 +129,19 @@ def _broker() -> str:
 
 def _provider() -> str:
     """What our own calls found lately; nobody is asked for this page."""
-    now = timezone.now()
+    now = clock.now()
     for row in ServiceHealth.objects.filter(failures__gt=0):
         resting = " and is left alone for a while" if row.resting_until and row.resting_until > now else ""
         raise _NotWorkingError(f"{row.name} failed {row.failures} times in a row{resting}.")
     return "no failures lately"
+
+
+def _clock() -> str:
+    """Ours guards no money; what it signs and what it writes into the log has its time."""
+    apart = clock.apart()
+    if apart > clock.AGREES_WITHIN:
+        raise _NotWorkingError(f"This machine's clock and the database's are {apart.total_seconds():.0f} s apart.")
+    return "agrees with the database's"
 
 
 def _beats(entry: Entry) -> str:
@@ -147,7 +155,7 @@ def _beats(entry: Entry) -> str:
     allowed_s = max(_SILENT_INTERVALS * every_s, _SILENT_AT_LEAST_S)
     beat = Heartbeat.objects.filter(name=_heartbeat_of(entry)).first()
     if beat is not None and beat.succeeded_at is not None:
-        silent_s = int((timezone.now() - beat.succeeded_at) / timedelta(seconds=1))
+        silent_s = int((clock.now() - beat.succeeded_at) / timedelta(seconds=1))
         if silent_s > allowed_s:
             raise _NotWorkingError(f"It last succeeded {silent_s} s ago, and should every {every_s} s.")
         return f"last succeeded {silent_s} s ago"

@@ -4,9 +4,8 @@ from uuid import UUID
 
 from celery import shared_task
 from django.conf import settings
-from django.utils import timezone
 
-from config.lib import audit
+from config.lib import audit, clock
 from hostpay import services
 from hostpay.models import PaymentStatus
 from hostpay.services import Handover
@@ -40,7 +39,7 @@ def sign_payment(payment_id: str) -> None:
 def sweep_payments() -> None:
     """Hint at every payment that is due."""
     with services.beating(SWEEP_HEARTBEAT):
-        for payment_id, status in services.due_payments(now=timezone.now(), limit=_SWEPT_AT_ONCE):
+        for payment_id, status in services.due_payments(now=clock.now(), limit=_SWEPT_AT_ONCE):
             hint(str(payment_id), Handover.SIGNER if status == PaymentStatus.ORDERED else Handover.WORKER)
 
 
@@ -48,4 +47,4 @@ def sweep_payments() -> None:
 def forget_used_tokens() -> None:
     """Delete the nonces of tokens that could no longer verify."""
     with services.beating("forget_used_tokens"):
-        services.forget_used_tokens(now=timezone.now())
+        services.forget_used_tokens(now=clock.now())

@@ -1,9 +1,8 @@
 """Background work of payouts. A task is an id and a call; a message is a hint, the sweep is the engine."""
 
 from celery import shared_task
-from django.utils import timezone
 
-from config.lib import audit
+from config.lib import audit, clock
 from hostpay.services import beating
 from payouts import services
 from payouts.services import webhooks
@@ -40,7 +39,7 @@ def sweep_nowpayments() -> None:
     with beating("sweep_nowpayments"):
         for event_id in services.waiting_notifications(limit=_SWEPT_AT_ONCE):
             process_notification.delay(event_id)
-        for payment_pk in services.due_payments(now=timezone.now(), limit=_SWEPT_AT_ONCE):
+        for payment_pk in services.due_payments(now=clock.now(), limit=_SWEPT_AT_ONCE):
             advance_now_payment.delay(payment_pk)
 
 
@@ -48,7 +47,7 @@ def sweep_nowpayments() -> None:
 def apply_destination_changes() -> None:
     """Pay clients where they asked to be paid, once their time to think has passed."""
     with beating("apply_destination_changes"):
-        services.apply_destination_changes(now=timezone.now())
+        services.apply_destination_changes(now=clock.now())
 
 
 @shared_task

@@ -2,8 +2,8 @@
 
 from config.invariants.kinds import Invariant, by_sql
 
-# Ends are stamped by a worker's clock and signatures by the database's; clocks that agree are not this far apart.
-# A breaker opens beside a signature that is just being stored; a pause waits for that one.
+# All times are the database's, each of its own statement. A breaker opens beside a signature that is just being stored;
+# a pause waits for that one.
 _CLOCKS_AGREE_WITHIN = "5 seconds"
 # Every step leaves the row with a later time within some minutes: older than this, no worker is alive.
 _LONGEST_SILENCE = "15 minutes"

@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Self, cast
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models, transaction
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from config.lib.audit import ACTOR_MAX_LENGTH, Actor
 from config.lib.errors import SluiceError
@@ -76,19 +75,18 @@ class Lifecycle(models.Model):
         if to not in self.edges.get(came_from, frozenset()):
             message = f"{self._label()} cannot go from {came_from} to {to}"
             raise IllegalMoveError(message)
-        now = timezone.now()
         with transaction.atomic():
             moved = (
                 type(self)
                 ._base_manager.filter(pk=self.pk, status=came_from)
-                .update(status=to, status_changed_at=now, **columns)
+                .update(status=to, status_changed_at=Now(), **columns)
             )
             if not moved:
                 message = f"{self._label()} is no longer {came_from}; it was not moved to {to}"
                 raise StaleRowError(message)
-            self._record(came_from, to, actor=actor, reason=reason, data=data)
+            change = self._record(came_from, to, actor=actor, reason=reason, data=data)
         self.status = to
-        self.status_changed_at = now
+        self.status_changed_at = change.created_at
         for name, value in columns.items():
             setattr(self, name, value)
 
@@ -117,7 +115,9 @@ class Lifecycle(models.Model):
         """The concrete StatusChange model of this lifecycle."""
         return cast("type[StatusChange]", cls._meta.get_field("status_changes").related_model)
 
-    def _record(self, came_from: str, to: str, *, actor: Actor, reason: str, data: Mapping[str, Any] | None) -> None:
+    def _record(
+        self, came_from: str, to: str, *, actor: Actor, reason: str, data: Mapping[str, Any] | None
+    ) -> StatusChange:
         row: dict[str, Any] = {
             "subject": self,
             "from_status": came_from,
@@ -126,7 +126,7 @@ class Lifecycle(models.Model):
             "reason": reason,
             "data": dict(data or {}),
         }
-        self.change_model()._base_manager.create(**row)
+        return self.change_model()._base_manager.create(**row)
 
     def _label(self) -> str:
         return f"{self._meta.verbose_name} {self.pk}"

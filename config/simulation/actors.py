@@ -9,10 +9,9 @@ from datetime import timedelta
 from decimal import Decimal
 from random import Random
 
-from django.utils import timezone
-
 from batches.models import BatchConversion
 from batches.services import check_threshold, release_batch, retry_batch, set_policy
+from config.lib import clock
 from config.lib.audit import Actor, admin
 from config.lib.errors import RefusedError, SluiceError
 from config.lib.lifecycle import StaleRowError
@@ -99,7 +98,7 @@ class Hands:
 
     def work(self) -> str:
         """A worker, or the signer, takes one of the due payments one hand-over far."""
-        due = sorted(services.due_payments(now=timezone.now(), limit=100))
+        due = sorted(services.due_payments(now=clock.now(), limit=100))
         if not due:
             return "nothing due"
         payment_id, _ = self.random.choice(due)
@@ -158,7 +157,7 @@ class Hands:
             with suppress(RefusedError):
                 services.resume(switch=switch, actor=self.actor)
         for breaker in Breaker.objects.filter(closed_at__isnull=True):
-            breaker.closed_at, breaker.closed_by, breaker.close_reason = timezone.now(), str(self.actor), "looked at"
+            breaker.closed_at, breaker.closed_by, breaker.close_reason = clock.now(), str(self.actor), "looked at"
             breaker.save()
         for wallet in Wallet.objects.exclude(halted_at=None):
             with suppress(SluiceError):
@@ -181,7 +180,7 @@ class Hands:
         self.world.chain.mine()
         for order in list(self.world.exchange.orders.values()):
             self.world.exchange.step(order)
-        for payment_id, _ in sorted(services.due_payments(now=timezone.now(), limit=500)):
+        for payment_id, _ in sorted(services.due_payments(now=clock.now(), limit=500)):
             self._take(payment_id_text=str(payment_id), to_the_end=True)
         return "busy" if self.restless() else "at rest"
 
@@ -194,7 +193,8 @@ class Hands:
 
     def _take(self, *, payment_id_text: str, to_the_end: bool) -> str:
         payment = HostPayment.objects.get(pk=payment_id_text)
-        is_signers = payment.status == PaymentStatus.ORDERED or bool(payment.signer_task)
+        # Where the signer has a task either may come first, and the signer may be away for long.
+        is_signers = payment.status == PaymentStatus.ORDERED or (payment.signer_task and self.random.random() < 0.5)
         handover = Handover.SIGNER if is_signers else Handover.WORKER
         while True:
             take = services.sign if handover is Handover.SIGNER else services.advance

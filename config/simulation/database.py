@@ -15,16 +15,18 @@ _SUFFIX = "_simulation"
 _MARK = "simulation_mark"
 _APPS = ("hostpay", "payouts", "batches")
 
-# Columns that take their time from the server take it from the simulated clock, so that it agrees with the program's.
+# What takes its time from the server, a column's default or a statement, takes it from the simulated clock, so that it
+# agrees with the program's. The server's own function is found behind ours, which stands in its place.
 _SIMULATED_TIME = f"""
 CREATE TABLE {_MARK} AS SELECT %(schema)s::text AS schema;
-CREATE FUNCTION simulated_now() RETURNS timestamptz LANGUAGE sql STABLE AS
-    $$ SELECT coalesce(nullif(current_setting('sluice.now', true), '')::timestamptz, statement_timestamp()) $$;
+CREATE FUNCTION statement_timestamp() RETURNS timestamptz LANGUAGE sql STABLE AS
+    $$ SELECT coalesce(nullif(current_setting('sluice.now', true), '')::timestamptz, pg_catalog.statement_timestamp()) $$;
 DO $$ DECLARE found record; BEGIN
     FOR found IN SELECT table_name, column_name FROM information_schema.columns
                   WHERE table_schema = 'public' AND column_default ILIKE '%%statement_timestamp%%' LOOP
-        EXECUTE format('ALTER TABLE %%I ALTER COLUMN %%I SET DEFAULT simulated_now()', found.table_name, found.column_name);
+        EXECUTE format('ALTER TABLE %%I ALTER COLUMN %%I SET DEFAULT public.statement_timestamp()', found.table_name, found.column_name);
     END LOOP;
+    EXECUTE format('ALTER DATABASE %%I SET search_path TO public, pg_catalog', current_database());
 END $$
 """  # noqa: S608 (only names of ours)
 
@@ -52,6 +54,8 @@ def enter(name: str = "") -> None:
     call_command("migrate", verbosity=0)
     with connection.cursor() as cursor:
         cursor.execute(_SIMULATED_TIME, {"schema": _schema_of_code()})
+    # The next connection finds the simulated clock.
+    connections.close_all()
 
 
 def empty() -> None:

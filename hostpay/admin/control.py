@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from config.lib import clock
 from config.lib.adminkit import cells
 from config.lib.adminkit.admins import ObjectAdmin
 from config.lib.adminkit.links import linked, linked_id
@@ -74,7 +74,7 @@ class ApprovalAdmin(ObjectAdmin[Approval]):
     def state(self, approval: Approval) -> SafeString:
         if approval.decision:
             return cells.pill("ok" if approval.decision == "approved" else "failed", text=approval.decision)
-        is_open = approval.is_open(timezone.now())
+        is_open = approval.is_open(clock.now())
         return cells.pill("waiting", text="waits for a second person") if is_open else cells.pill("off", text="run out")
 
     @admin.display(description="payment")
@@ -115,7 +115,7 @@ class ServiceHealthAdmin(ObjectAdmin[ServiceHealth]):
     sortable_by = ()
 
     def state(self, health: ServiceHealth) -> SafeString:
-        if health.resting_until is not None and health.resting_until > timezone.now():
+        if health.resting_until is not None and health.resting_until > clock.now():
             return cells.pill("blocked", text="left alone")
         return cells.pill("failed", text="failing") if health.failures else cells.pill("ok")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
-from django.utils import timezone
 
+from config.lib import clock
 from config.lib.adminkit import cells
 from config.lib.adminkit.links import page_of
 from config.lib.adminkit.operations import Done, Operation, describe_state
@@ -128,7 +128,7 @@ PROPOSE_CANCEL: Operation[HostPayment] = Operation(
 def _why_not_decide(approval: Approval) -> str:
     if approval.decision:
         return f"It was {approval.decision} by {approval.decided_by}."
-    return "" if approval.is_open(timezone.now()) else "It has run out; propose it anew."
+    return "" if approval.is_open(clock.now()) else "It has run out; propose it anew."
 
 
 def _approve_consequence(approval: Approval) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 
 from django import forms
 from django.db import transaction
-from django.utils import timezone
 from unfold.widgets import UnfoldAdminSelectWidget
 
+from config.lib import clock
 from config.lib.adminkit import cells
 from config.lib.adminkit.operations import ConfirmForm, Done, Operation, OperationForm, describe_state
 from config.lib.audit import Actor
@@ -166,7 +166,7 @@ class PauseForm(OperationForm):
 
 def _pause(_: None, actor: Actor, given: dict[str, Any]) -> Done:
     switch = Switch(given["switch"])
-    until = timezone.now() + timedelta(hours=int(given["hours"])) if given["hours"] else None
+    until = clock.now() + timedelta(hours=int(given["hours"])) if given["hours"] else None
     services.pause(switch=switch, actor=actor, reason=given["reason"], expires_at=until)
     return Done(message=f"{switch.label.capitalize()} paused{f' until {until:%Y-%m-%d %H:%M} UTC' if until else ''}.")
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.utils import timezone
-
 from config.lib.adminkit.links import page_of
 from hostpay.models import Breaker, Pause, Wallet
 
@@ -33,7 +31,7 @@ def stops() -> list[Stop]:
             url=page_of(pause),
             icon="pause_circle",
         )
-        for pause in Pause.objects.in_force(timezone.now()).order_by("paused_at")
+        for pause in Pause.objects.in_force().order_by("paused_at")
     ]
     breakers = [
         Stop(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -20,9 +18,9 @@ class Switch(models.TextChoices):
 
 
 class PauseQuerySet(models.QuerySet["Pause"]):
-    def in_force(self, now: datetime) -> PauseQuerySet:
-        """Not lifted and not run out."""
-        return self.filter(resumed_at__isnull=True).filter(Q(expires_at__isnull=True) | Q(expires_at__gt=now))
+    def in_force(self) -> PauseQuerySet:
+        """Not lifted and not run out, by the database's clock."""
+        return self.filter(resumed_at__isnull=True).filter(Q(expires_at__isnull=True) | Q(expires_at__gt=Now()))
 
 
 class Pause(models.Model):

@@ -15,8 +15,8 @@ from uuid import UUID
 from django.conf import settings
 from django.core.exceptions import MultipleObjectsReturned, ObjectDoesNotExist
 from django.db import DataError, IntegrityError
-from django.utils import timezone
 
+from config.lib import clock
 from config.lib.audit import Actor
 from config.lib.errors import OutcomeUnknownError, PermanentError, SluiceError, TransientError
 from config.lib.lifecycle import StaleRowError
@@ -119,7 +119,7 @@ def sign(*, payment_id: UUID, actor: Actor) -> Handover:
 
 
 def _look(payment_id: UUID) -> HostPayment | None:
-    return HostPayment.objects.select_related("wallet").due(timezone.now()).filter(pk=payment_id).first()
+    return HostPayment.objects.select_related("wallet").due(clock.now()).filter(pk=payment_id).first()
 
 
 def _take_step(payment: HostPayment, step: Step, actor: Actor, *, is_signer: bool = False) -> Said | None:
@@ -148,7 +148,7 @@ def _take_step(payment: HostPayment, step: Step, actor: Actor, *, is_signer: boo
 
 def _take_lease(payment: HostPayment) -> datetime | None:
     """Whoever moves `next_action_at` ahead has the payment until then; None if somebody else was first."""
-    lease = timezone.now() + lease_length()
+    lease = clock.now() + lease_length()
     taken = HostPayment.objects.filter(
         pk=payment.pk, status=payment.status, next_action_at=payment.next_action_at
     ).update(next_action_at=lease)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from django.db import transaction
-from django.utils import timezone
 
+from config.lib import clock
 from config.lib.audit import Actor, ActorKind
 from config.lib.errors import RefusedError
 from hostpay.models import Approval, ApprovalAction, ApprovalDecision, HostPayment
@@ -45,7 +45,7 @@ def propose_cancel(*, payment: HostPayment, actor: Actor, reason: str) -> Approv
             payload_sha256=sha256_of(payload),
             reason=reason.strip(),
             proposed_by=str(actor),
-            expires_at=timezone.now() + VALID_FOR,
+            expires_at=clock.now() + VALID_FOR,
         )
         row.note(actor=actor, reason=f"proposed to {approval.get_action_display()}: {approval.reason}")
         return approval
@@ -101,7 +101,7 @@ def _locked(approval: Approval) -> tuple[HostPayment, Approval]:
 def _decide(approval: Approval, decision: ApprovalDecision, actor: Actor) -> None:
     approval.decision = decision
     approval.decided_by = str(actor)
-    approval.decided_at = timezone.now()
+    approval.decided_at = clock.now()
     approval.save(update_fields=("decision", "decided_by", "decided_at"))
 
 
@@ -111,7 +111,7 @@ def _refuse_unless_open(approval: Approval) -> None:
             why=f"It was {approval.decision} by {approval.decided_by} at {approval.decided_at:%Y-%m-%d %H:%M} UTC.",
             next_step="Propose anew if it is still wanted.",
         )
-    if not approval.is_open(timezone.now()):
+    if not approval.is_open(clock.now()):
         raise RefusedError(
             why=f"The proposal ran out at {approval.expires_at:%Y-%m-%d %H:%M} UTC.", next_step="Propose it anew."
         )
@@ -128,7 +128,7 @@ def _refuse_own(approval: Approval, actor: Actor) -> None:
 
 def _close_what_ran_out(payment: HostPayment, action: ApprovalAction) -> None:
     """In its place, so that the new proposal can be the open one."""
-    now = timezone.now()
+    now = clock.now()
     payment.approvals.filter(action=action, decision="", expires_at__lte=now).update(
         decision=ApprovalDecision.REJECTED, decided_by="expiry", decided_at=now
     )

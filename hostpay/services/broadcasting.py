@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
 
 from config.lib.audit import Actor
 from hostpay import gateways
-from hostpay.models import HostPayment, PaymentStatus, SignerTask, Transaction, TransactionKind
+from hostpay.models import HostPayment, PaymentStatus, Transaction
 from hostpay.providers.ethereum import BroadcastOutcome
-from hostpay.services.ordering import FUNDABLE_FOR, VALIDITY_MARGIN
 from hostpay.services.replacing import ask_if_stuck
-from hostpay.services.sending import IT_IS_OUT, NOT_YET, send, somebody_elses
+from hostpay.services.sending import IT_IS_OUT, NOT_YET, send, somebody_elses, why_not_send
 from hostpay.services.steps import Poll, Proceed, Review, Said, Wait
 from hostpay.services.variants import find_mined, mark_sent, variants_of
-
-# Bytes that never left are not sent so shortly before the provider's own limit for the deposit.
-_TIME_TO_BE_MINED = timedelta(minutes=1)
 
 
 def broadcast(*, payment: HostPayment, actor: Actor) -> Said:
@@ -32,20 +26,13 @@ def broadcast(*, payment: HostPayment, actor: Actor) -> Said:
     """
     variants = variants_of(payment)
     newest = variants[0]
-    was_sent = any(variant.broadcasts for variant in variants)
-    if was_sent:
-        found = _on_its_way(variants)
-        if found is not None:
-            _is_out(payment, found, actor, "the chain knows it already")
-            return Proceed()
-    if payment.signer_task == SignerTask.CANCEL:
-        # Two people want it gone: it is not sent before the signer has spent its nonce on nothing.
-        return Poll(after_s=settings.CHAIN_POLL_EVERY_S)
-    if not was_sent and newest.kind != TransactionKind.CANCEL and _is_too_late(payment):
-        return Review(
-            reason=f"the time for the deposit ran out before {newest.tx_hash} was sent; propose to cancel the payment",
-            after_s=settings.CHAIN_POLL_EVERY_S,
-        )
+    found = _on_its_way(variants) if any(variant.broadcasts for variant in variants) else None
+    if found is not None:
+        _is_out(payment, found, actor, "the chain knows it already")
+        return Proceed()
+    held_back = why_not_send(payment, variants)
+    if held_back is not None:
+        return held_back
     outcome, words = send(newest)
     if outcome in IT_IS_OUT:
         _is_out(payment, newest, actor, f"the node answered {outcome}")
@@ -66,15 +53,6 @@ def _on_its_way(variants: Sequence[Transaction]) -> Transaction | None:
     if mined is not None:
         return mined[0]
     return None if gateways.node().transaction(variants[0].tx_hash) is None else variants[0]
-
-
-def _is_too_late(payment: HostPayment) -> bool:
-    current = payment.orders.filter(is_current=True).first()
-    if current is None:
-        return False
-    # Of an order at a floating rate the provider does not say how long it lives: it is no longer signed for either.
-    valid_until = current.valid_until or current.created_at + FUNDABLE_FOR + VALIDITY_MARGIN
-    return timezone.now() + _TIME_TO_BE_MINED > valid_until
 
 
 def _nonce_is_used(payment: HostPayment, variants: Sequence[Transaction], actor: Actor) -> Said:

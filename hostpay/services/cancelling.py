@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
 
-from config.lib import locks
+from config.lib import clock, locks
 from config.lib.audit import Actor
 from config.lib.money import ETH, format_units
 from hostpay import gateways
@@ -47,7 +46,7 @@ def why_not_cancel(payment: HostPayment) -> str:
 
 def take_up(*, payment: HostPayment, actor: Actor) -> None:
     """Ask the signer for the cancel, in the transaction that approves it; it comes before a replacement asked for."""
-    HostPayment.objects.filter(pk=payment.pk).update(signer_task=SignerTask.CANCEL, next_action_at=timezone.now())
+    HostPayment.objects.filter(pk=payment.pk).update(signer_task=SignerTask.CANCEL, next_action_at=clock.now())
     payment.note(actor=actor, reason="the signer is asked to spend its nonce on nothing")
 
 
@@ -121,7 +120,7 @@ def _sign_cancel(payment: HostPayment, newest: Transaction, gas_limit: int, fees
             fees=fees,
             actor=actor,
         )
-        Approval.objects.filter(pk=approval.pk).update(executed_at=timezone.now())
+        Approval.objects.filter(pk=approval.pk).update(executed_at=clock.now())
         HostPayment.objects.filter(pk=row.pk).update(signer_task="")
         row.note(
             actor=actor,
@@ -140,7 +139,7 @@ def _approved(payment: HostPayment) -> Approval | None:
             action=ApprovalAction.CANCEL_PAYMENT,
             decision=ApprovalDecision.APPROVED,
             executed_at__isnull=True,
-            expires_at__gt=timezone.now(),
+            expires_at__gt=clock.now(),
         )
         .order_by("-decided_at")
         .first()

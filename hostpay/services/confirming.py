@@ -10,8 +10,8 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
 
+from config.lib import clock
 from config.lib.audit import Actor
 from hostpay import gateways
 from hostpay.models import (
@@ -26,7 +26,7 @@ from hostpay.models import (
 from hostpay.providers.ethereum import BroadcastOutcome, Receipt
 from hostpay.services.cancelling import note_if_too_late
 from hostpay.services.replacing import ask_if_stuck
-from hostpay.services.sending import IT_IS_OUT, NOT_YET, send, somebody_elses
+from hostpay.services.sending import IT_IS_OUT, NOT_YET, send, somebody_elses, why_not_send
 from hostpay.services.steps import Poll, Proceed, Review, Said, Wait
 from hostpay.services.variants import (
     block_is_gone,
@@ -51,6 +51,9 @@ def look_for_block(*, payment: HostPayment, actor: Actor) -> Said:
     variants = variants_of(payment)
     found = find_mined(variants)
     _correct_blocks(payment, variants, found, actor)
+    if found is None and payment.signer_task == SignerTask.CANCEL:
+        # Two people want it gone: it is not sent again before the signer has spent its nonce on nothing.
+        return _used_elsewhere(payment, variants, actor) or Poll(after_s=settings.CHAIN_POLL_EVERY_S)
     if found is None:
         return _not_mined(payment, variants, actor)
     variant, receipt = found
@@ -113,36 +116,44 @@ def is_final(receipt: Receipt) -> bool:
 
 def _not_mined(payment: HostPayment, variants: list[Transaction], actor: Actor) -> Said:
     newest = variants[0]
-    if payment.signer_task == SignerTask.CANCEL:
-        # Two people want it gone: it is not sent again before the signer has spent its nonce on nothing.
-        return _used_elsewhere(payment, variants, actor) or Poll(after_s=settings.CHAIN_POLL_EVERY_S)
-    words = ""
     if newest.status == TransactionStatus.SIGNED or gateways.node().transaction(newest.tx_hash) is None:
-        outcome, words = send(newest)
-        if outcome in IT_IS_OUT:
-            mark_sent(newest, actor=actor, reason=f"the node answered {outcome}")
-            words = ""
-        elif outcome is BroadcastOutcome.NONCE_TOO_LOW:
-            # Else mined between two questions, or a node that contradicts itself: the next look tells.
-            return _used_elsewhere(payment, variants, actor) or Wait(
-                reason=f"the node says {words}, and shows no block", after_s=settings.CHAIN_POLL_EVERY_S
-            )
-        elif outcome not in NOT_YET:
-            return Review(
-                reason=f"the node does not have {newest.tx_hash}, and refuses it: {words}",
-                after_s=settings.CHAIN_POLL_EVERY_S,
-            )
+        said = _send_again(payment, variants, actor)
+        if said is not None:
+            return said
     stuck = ask_if_stuck(payment=payment, variants=variants, actor=actor)
     if stuck is not None:
         return stuck
-    if words:
-        return Wait(reason=f"the node does not take {newest.tx_hash} yet: {words}", after_s=settings.CHAIN_POLL_EVERY_S)
-    if timezone.now() - newest.created_at > _SLOW_AFTER:
+    if clock.now() - newest.created_at > _SLOW_AFTER:
         return Wait(
             reason=f"{newest.tx_hash} is not mined since {newest.created_at:%Y-%m-%d %H:%M} UTC",
             after_s=settings.CHAIN_POLL_EVERY_S,
         )
     return Poll(after_s=settings.CHAIN_POLL_EVERY_S)
+
+
+def _send_again(payment: HostPayment, variants: list[Transaction], actor: Actor) -> Said | None:
+    """What the node says to the newest bytes, which it does not have; None if it has them now."""
+    newest = variants[0]
+    held_back = why_not_send(payment, variants)
+    if held_back is not None:
+        return held_back
+    outcome, words = send(newest)
+    if outcome in IT_IS_OUT:
+        mark_sent(newest, actor=actor, reason=f"the node answered {outcome}")
+        return None
+    if outcome is BroadcastOutcome.NONCE_TOO_LOW:
+        # Else mined between two questions, or a node that contradicts itself: the next look tells.
+        return _used_elsewhere(payment, variants, actor) or Wait(
+            reason=f"the node says {words}, and shows no block", after_s=settings.CHAIN_POLL_EVERY_S
+        )
+    if outcome in NOT_YET:
+        # Fees may have risen for good: what waits too long is signed again.
+        return ask_if_stuck(payment=payment, variants=variants, actor=actor) or Wait(
+            reason=f"the node does not take {newest.tx_hash} yet: {words}", after_s=settings.CHAIN_POLL_EVERY_S
+        )
+    return Review(
+        reason=f"the node does not have {newest.tx_hash}, and refuses it: {words}", after_s=settings.CHAIN_POLL_EVERY_S
+    )
 
 
 def _used_elsewhere(payment: HostPayment, variants: list[Transaction], actor: Actor) -> Review | None:
@@ -233,7 +244,7 @@ def _fail(payment: HostPayment, reason: str, actor: Actor) -> None:
         failure_reason=reason,
         signer_task="",
         review_reason=reason,
-        review_since=timezone.now(),
+        review_since=clock.now(),
         waiting_reason="",
         waiting_since=None,
         unknown_reason="",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from django.utils import timezone
-
+from config.lib import clock
 from hostpay.models import HostPayment
 
 _KIND = "decision"
@@ -30,6 +29,6 @@ def waiting_decision(payment: HostPayment, doubt: str) -> str:
     if latest is None or latest.data["about"] != doubt:
         return ""
     until = datetime.fromisoformat(latest.data["until"])
-    if until <= timezone.now():
+    if until <= clock.now():
         return ""
     return f"{doubt}; {latest.actor} waits until {until:%Y-%m-%d %H:%M} UTC"

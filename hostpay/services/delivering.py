@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from django.db import transaction
-from django.utils import timezone
 
+from config.lib import clock
 from config.lib.audit import Actor
 from config.lib.errors import SluiceError
 from config.lib.lifecycle import StaleRowError
@@ -42,7 +42,7 @@ def _deliver(payment: HostPayment, handler: Handler, actor: Actor) -> Said:
             return Review(reason=row.review_reason)
         _tell(row, handler)
         row.note(actor=actor, reason=f"{row.context} {row.reference} was told: {row.status}")
-        HostPayment.objects.filter(pk=row.pk).update(delivered_at=timezone.now(), next_action_at=None)
+        HostPayment.objects.filter(pk=row.pk).update(delivered_at=clock.now(), next_action_at=None)
     return Proceed()
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.db import transaction
-from django.utils import timezone
 
+from config.lib import clock
 from config.lib.audit import Actor
 from hostpay import gateways
 from hostpay.models import ExchangeOrder, HostPayment, OrderStatus, PaymentStatus
@@ -28,7 +28,7 @@ def why_not_fund(*, payment: HostPayment, current: ExchangeOrder, actor: Actor) 
     Raises:
         ProviderError: the provider did not answer as it should; nothing is paid meanwhile.
     """
-    if is_fundable(current) and timezone.now() - (current.polled_at or current.status_changed_at) < _FRESH_FOR:
+    if is_fundable(current) and clock.now() - (current.polled_at or current.status_changed_at) < _FRESH_FOR:
         return None
     # Also before an old one is given up: books from a backup do not know that it was paid.
     rest = health.rest_of(health.EXCHANGE)
@@ -60,7 +60,7 @@ def _still_as_ordered(payment: HostPayment, current: ExchangeOrder, state: Excha
         return Review(
             reason=f"exchange {current.provider_order_id} has changed: {'; '.join(wrong)}; nothing was signed"
         )
-    ExchangeOrder.objects.filter(pk=current.pk).update(polled_at=timezone.now(), provider_status=state.raw_status)
+    ExchangeOrder.objects.filter(pk=current.pk).update(polled_at=clock.now(), provider_status=state.raw_status)
     return None
 
 

@@ -6,8 +6,8 @@ import logging
 
 from django.db import transaction
 from django.db.models import Max
-from django.utils import timezone
 
+from config.lib import clock
 from config.lib.audit import Actor
 from config.lib.errors import RefusedError
 from hostpay import gateways
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 def halt_wallet(*, wallet: Wallet, actor: Actor, reason: str) -> None:
     """Sign nothing more for the wallet; a wallet that is halted already keeps its first reason."""
     halted = Wallet.objects.filter(pk=wallet.pk, halted_at__isnull=True).update(
-        halted_at=timezone.now(), halted_reason=reason
+        halted_at=clock.now(), halted_reason=reason
     )
     if halted:
         logger.error("wallet halted", extra={"wallet": str(wallet), "actor": str(actor), "reason": reason})

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
 
+from config.lib import clock
 from config.lib.errors import PermanentError, RateLimitedError, TransientError
 from hostpay.models import ServiceHealth
 from hostpay.services.steps import Wait
@@ -29,7 +29,7 @@ def rest_of(name: str) -> Wait | None:
     When a rest is over one caller is let through to try, and the others wait for what it finds.
     """
     row = ServiceHealth.objects.filter(pk=name).first()
-    now = timezone.now()
+    now = clock.now()
     if row is None or row.resting_until is None:
         return None
     if row.resting_until > now:
@@ -68,7 +68,7 @@ def _waiting(row: ServiceHealth, until: datetime, now: datetime) -> Wait:
 
 
 def _failed(name: str, error: TransientError) -> None:
-    now = timezone.now()
+    now = clock.now()
     ServiceHealth.objects.get_or_create(name=name)
     with transaction.atomic():
         row = ServiceHealth.objects.select_for_update().get(pk=name)
@@ -88,7 +88,7 @@ def _rest_until(row: ServiceHealth, error: TransientError, now: datetime) -> dat
 
 
 def _succeeded(name: str) -> None:
-    now = timezone.now()
+    now = clock.now()
     row, is_new = ServiceHealth.objects.get_or_create(name=name, defaults={"succeeded_at": now})
     is_old = row.succeeded_at is None or now - row.succeeded_at > _SUCCESS_EVERY
     if not is_new and (row.failures or row.resting_until is not None or is_old):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.db import transaction
-from django.utils import timezone
 
+from config.lib import clock
 from config.lib.audit import Actor
 from config.lib.errors import RefusedError
 from hostpay.models import CLOSED_UNPAID, ON_THE_WIRE, TERMINAL, HostPayment, OrderStatus, PaymentStatus
@@ -53,7 +53,7 @@ def retry_payment(*, payment: HostPayment, actor: Actor, reason: str) -> None:
             unknown_since=None,
             review_reason="",
             review_since=None,
-            next_action_at=timezone.now(),
+            next_action_at=clock.now(),
         )
 
 
@@ -98,7 +98,7 @@ def accept_receipt(*, payment: HostPayment, actor: Actor, reason: str) -> None:
         )
     with transaction.atomic():
         settle(payment=payment, actor=actor, reason=f"accepted what arrived: {reason}")
-        HostPayment.objects.filter(pk=payment.pk).update(next_action_at=timezone.now())
+        HostPayment.objects.filter(pk=payment.pk).update(next_action_at=clock.now())
 
 
 def wait_for_rest(*, payment: HostPayment, actor: Actor, reason: str, wait: timedelta = WAIT_FOR) -> None:
@@ -111,7 +111,7 @@ def wait_for_rest(*, payment: HostPayment, actor: Actor, reason: str, wait: time
     _need_reason(reason)
     if wait <= timedelta():
         raise RefusedError(why="Waiting takes time.", next_step="Give a time ahead.")
-    now = timezone.now()
+    now = clock.now()
     with transaction.atomic():
         row = _doubtful(payment)
         row.note(
@@ -155,7 +155,7 @@ def accept_refund(*, payment: HostPayment, actor: Actor, reason: str) -> None:
             reason=f"accept the refund: {reason}",
             data=decision_data(ACCEPT_REFUND, about=row.review_reason),
         )
-        HostPayment.objects.filter(pk=row.pk).update(next_action_at=timezone.now())
+        HostPayment.objects.filter(pk=row.pk).update(next_action_at=clock.now())
 
 
 # Their telling failed, and is tried again; the other ends are reviewed before anybody is told.
@@ -172,7 +172,7 @@ _WHY_NOT = {
 
 def _stamp_closed(row: HostPayment) -> None:
     HostPayment.objects.filter(pk=row.pk).update(
-        delivered_at=timezone.now(),
+        delivered_at=clock.now(),
         next_action_at=None,
         review_reason="",
         review_since=None,

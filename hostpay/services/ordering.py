@@ -7,8 +7,8 @@ from decimal import Decimal
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 
+from config.lib import clock
 from config.lib.audit import Actor
 from config.lib.errors import OutcomeUnknownError, PermanentError, TransientError
 from config.lib.money import ETH, USDT, from_units, to_units
@@ -81,12 +81,12 @@ def order_again(payment: HostPayment, current: ExchangeOrder, actor: Actor, reas
 
 def is_fundable(current: ExchangeOrder) -> bool:
     """Whether the pay-in address may still be paid: young enough, and well within the provider's own limit."""
-    return timezone.now() - current.created_at <= FUNDABLE_FOR and is_in_time(current.valid_until)
+    return clock.now() - current.created_at <= FUNDABLE_FOR and is_in_time(current.valid_until)
 
 
 def is_in_time(valid_until: datetime | None) -> bool:
     """Whether a deposit that is sent now reaches the provider before its limit, if it set one."""
-    return valid_until is None or timezone.now() + VALIDITY_MARGIN < valid_until
+    return valid_until is None or clock.now() + VALIDITY_MARGIN < valid_until
 
 
 def _adopt_found(payment: HostPayment, found: ExchangeOrder, actor: Actor) -> Said:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.db import transaction
-from django.utils import timezone
 
-from config.lib import locks
+from config.lib import clock, locks
 from config.lib.audit import Actor
 from config.lib.errors import RefusedError
 from hostpay.models import Pause, Switch
@@ -30,7 +29,7 @@ class PausedError(RefusedError):
 
 def is_paused(switch: Switch) -> Pause | None:
     """The pause in force, if there is one."""
-    return Pause.objects.in_force(timezone.now()).filter(switch=switch).first()
+    return Pause.objects.in_force().filter(switch=switch).first()
 
 
 def refuse_if_paused(switch: Switch) -> None:
@@ -57,7 +56,7 @@ def pause(*, switch: Switch, actor: Actor, reason: str, expires_at: datetime | N
     """
     if not reason.strip():
         raise RefusedError(why="A pause needs a reason.", next_step="Say why.")
-    now = timezone.now()
+    now = clock.now()
     if expires_at is not None and expires_at <= now:
         raise RefusedError(why="The pause would have run out already.", next_step="Give a time in the future.")
     with transaction.atomic():
@@ -84,7 +83,7 @@ def resume(*, switch: Switch, actor: Actor) -> Pause:
         open_pause = Pause.objects.select_for_update().filter(switch=switch, resumed_at__isnull=True).first()
         if open_pause is None:
             raise RefusedError(why=f"{switch.label.capitalize()} is not paused.", next_step="Nothing is to be done.")
-        open_pause.resumed_at = timezone.now()
+        open_pause.resumed_at = clock.now()
         open_pause.resumed_by = str(actor)
         open_pause.save(update_fields=("resumed_at", "resumed_by"))
         return open_pause

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
 
+from config.lib import clock
 from config.lib.audit import Actor
 from config.lib.money import ETH, format_units
 from hostpay import gateways
@@ -51,7 +51,7 @@ def receive_refund(payment: HostPayment, current: ExchangeOrder, actor: Actor) -
     """
     returned = find_refund(payment, current)
     if isinstance(returned, str):
-        if timezone.now() - payment.status_changed_at > SLOW_AFTER:
+        if clock.now() - payment.status_changed_at > SLOW_AFTER:
             return Review(reason=returned, after_s=settings.EXCHANGE_POLL_EVERY_S)
         return Wait(reason=returned, after_s=settings.EXCHANGE_POLL_EVERY_S)
     impossible, unlikely = _impossible(payment, current, returned), _unlikely(payment, current, returned)

@@ -10,9 +10,8 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
 
-from config.lib import locks
+from config.lib import clock, locks
 from config.lib.audit import Actor
 from config.lib.money import ETH, format_units
 from hostpay import gateways
@@ -29,6 +28,7 @@ from hostpay.models import (
 from hostpay.services.fees import Fees, market_fees, raised_fees, too_dear
 from hostpay.services.guarding import why_stopped
 from hostpay.services.pausing import is_paused
+from hostpay.services.sending import is_too_late
 from hostpay.services.signing import fee_quote, refuse_other_chain, why_not_now
 from hostpay.services.steps import Proceed, Review, Said, Wait
 from hostpay.services.variants import fees_of, find_mined, sign_variant, variants_of
@@ -44,7 +44,7 @@ def ask_if_stuck(*, payment: HostPayment, variants: Sequence[Transaction], actor
     if payment.signer_task:
         # Asked already: for this, or for a cancel, which comes first.
         return None
-    if timezone.now() - newest.created_at < timedelta(seconds=settings.REPLACE_AFTER_S):
+    if clock.now() - newest.created_at < timedelta(seconds=settings.REPLACE_AFTER_S):
         return None
     stuck = f"{newest.tx_hash} is not mined since {newest.created_at:%Y-%m-%d %H:%M} UTC"
     why_not = _why_not_again(payment, variants)
@@ -186,7 +186,7 @@ def _order_ran_out(payment: HostPayment, newest: Transaction) -> bool:
     if newest.kind == TransactionKind.CANCEL:
         return False
     current = payment.orders.filter(is_current=True).first()
-    return current is not None and current.valid_until is not None and current.valid_until <= timezone.now()
+    return current is not None and is_too_late(current, was_sent=True)
 
 
 def _kind_after(newest: Transaction) -> TransactionKind:

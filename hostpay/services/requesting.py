@@ -9,8 +9,8 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 
+from config.lib import clock
 from config.lib.audit import Actor
 from config.lib.errors import RefusedError
 from hostpay.callbacks import ACCEPTED_CONTEXTS
@@ -79,7 +79,7 @@ def request_payment(
         tolerance_bps=tolerance_bps,
         payout_address=payout_address or settings.HOST_WALLET_ADDRESS,
         requested_by=str(actor),
-        next_action_at=timezone.now(),
+        next_action_at=clock.now(),
     )
     try:
         with transaction.atomic():
@@ -111,7 +111,7 @@ def nudge(*, payment_id: UUID) -> bool:
 
     What waits for a person alone (`next_action_at` is empty) goes on waiting.
     """
-    now = timezone.now()
+    now = clock.now()
     return bool(
         HostPayment.objects.filter(pk=payment_id, delivered_at__isnull=True, next_action_at__gt=now)
         .exclude(status__in=TERMINAL, review_reason__gt="")

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
 
+from config.lib import clock
 from config.lib.audit import Actor
 from hostpay.models import HostPayment
 
@@ -76,7 +76,7 @@ def write_down(
         signers_turn: since when the signer has something to do for it. Its turn and its words stay as they are, so that
             it is not put off by who looked meanwhile, and its silence is seen; only a question to a person is added.
     """
-    columns = _columns(payment, said, timezone.now())
+    columns = _columns(payment, said, clock.now())
     if signers_turn is not None:
         asked = ("review_reason", "review_since") if isinstance(said, Review) else ()
         columns = {name: columns[name] for name in asked} | {"next_action_at": signers_turn}
@@ -92,14 +92,14 @@ def open_review(payment: HostPayment, said: Review, *, actor: Actor) -> None:
     """Ask a person in the transaction of what the question is about; the caller holds the payment's row."""
     payment.note(actor=actor, reason=f"needs review: {said.reason}")
     payment.review_reason = said.reason
-    payment.review_since = payment.review_since or timezone.now()
+    payment.review_since = payment.review_since or clock.now()
     payment.save(update_fields=("review_reason", "review_since"))
 
 
 def _keep_watched(payment: HostPayment) -> None:
     """What another signed while we looked is on the wire: a person may be asked, and the watch goes on."""
     HostPayment.objects.on_the_wire().filter(pk=payment.pk).update(
-        next_action_at=timezone.now() + timedelta(seconds=settings.CHAIN_POLL_EVERY_S)
+        next_action_at=clock.now() + timedelta(seconds=settings.CHAIN_POLL_EVERY_S)
     )
 
 

@@ -8,8 +8,8 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
 
+from config.lib import clock
 from config.lib.audit import Actor
 from config.lib.money import ETH, USDT, format_units
 from hostpay import gateways
@@ -112,7 +112,7 @@ def _observe(current: ExchangeOrder, state: ExchangeState, actor: Actor) -> None
     current.payout_hash = state.payout_hash or ""
     current.refund_hash = state.refund_hash or ""
     current.latest_answer = dict(state.raw)
-    current.polled_at = timezone.now()
+    current.polled_at = clock.now()
     current.save(
         update_fields=(
             "provider_status",
@@ -230,7 +230,7 @@ def _held(payment: HostPayment, current: ExchangeOrder, what: str, slow_after: t
 
 def _is_slow(payment: HostPayment, slow_after: timedelta) -> bool:
     """Since the payment was final, which is when its money was the provider's."""
-    return timezone.now() - payment.status_changed_at > slow_after
+    return clock.now() - payment.status_changed_at > slow_after
 
 
 def _exposed(current: ExchangeOrder) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
 
+from config.lib import clock
 from config.lib.audit import Actor
 from config.lib.columns import USD_LIMIT
 from config.lib.errors import RefusedError
@@ -141,7 +141,7 @@ def request_destination_change(
             old_payout_network=client.payout_network,
             reason=reason.strip(),
             requested_by=str(actor),
-            effective_at=timezone.now() + timedelta(seconds=settings.DESTINATION_COOL_OFF_S),
+            effective_at=clock.now() + timedelta(seconds=settings.DESTINATION_COOL_OFF_S),
         )
     logger.info("destination change requested", extra={"client": client.external_id, "change": change.pk})
     return change
@@ -160,7 +160,7 @@ def cancel_destination_change(*, change_id: int, actor: Actor, reason: str) -> D
         change = DestinationChange.objects.select_for_update(of=("self",)).get(pk=change_id)
         if change.state != "pending":
             raise RefusedError(why=f"The change is {change.state}.", next_step="Only one that waits can be cancelled.")
-        change.cancelled_at, change.cancelled_by = timezone.now(), str(actor)
+        change.cancelled_at, change.cancelled_by = clock.now(), str(actor)
         change.cancel_reason = reason.strip()
         change.save()
     logger.info("destination change cancelled", extra={"change": change.pk, "actor": str(actor)})

@@ -8,6 +8,7 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
+from config.lib import clock
 from config.lib.errors import RefusedError
 from hostpay import services
 from hostpay.models import ExchangeOrder, HostPayment, Transaction, Wallet
@@ -19,6 +20,7 @@ from tests.hostpay.chain import (
     let_time_pass,
     look,
     no_blocks,
+    on_the_wire,
     ordered,
     through,
     use_key_elsewhere,
@@ -248,3 +250,32 @@ def test_f49_bytes_that_no_node_takes_are_signed_again_with_higher_fees(world: W
 
     assert [v.status for v in variants(payment)] == ["dropped", "final"]
     assert world.sent_transactions() == sent_before + 1
+
+
+def test_f33_bytes_that_a_node_lost_are_not_sent_again_when_the_deposit_is_due(world: World) -> None:
+    with no_blocks(world.anvil):
+        payment = on_the_wire(world)
+        (only,) = variants(payment)
+        ExchangeOrder.objects.update(valid_until=clock.now() + timedelta(seconds=30))
+        world.anvil.rpc("anvil_dropTransaction", only.tx_hash)
+
+        payment = look(payment)
+
+        assert not is_pending(world, only.tx_hash)
+        assert "it is lost to the node, and is not sent again; propose to cancel" in payment.review_reason
+        assert (payment.status, payment.next_action_at is not None) == ("broadcast", True)
+        # It may be in other pools, and a block of theirs still decides.
+        world.anvil.rpc("eth_sendRawTransaction", f"0x{bytes(only.raw).hex()}")
+        world.anvil.mine()
+        assert look(payment).status == "mined"
+
+
+def test_f45_of_an_order_without_a_limit_lost_bytes_are_sent_again_however_late(world: World) -> None:
+    with no_blocks(world.anvil):
+        payment = on_the_wire(world)
+        (only,) = variants(payment)
+        ExchangeOrder.objects.update(created_at=clock.now() - timedelta(hours=3))
+        world.anvil.rpc("anvil_dropTransaction", only.tx_hash)
+
+        assert look(payment).review_reason == ""
+        assert is_pending(world, only.tx_hash)

@@ -11,11 +11,11 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from batches import services as batches
 from config.env import SettingsError, signer_secrets
+from config.lib import clock
 from config.lib.shell import shell_actor
 from config.schedule import SCHEDULE, Entry
 from hostpay import services as hostpay
@@ -109,7 +109,7 @@ class Command(BaseCommand):
 
     def _sweep_payments(self) -> None:
         with beating(SWEEP_HEARTBEAT):
-            due = hostpay.due_payments(now=timezone.now(), limit=_TAKEN_AT_ONCE)
+            due = hostpay.due_payments(now=clock.now(), limit=_TAKEN_AT_ONCE)
             for payment_id, status in due:
                 with _Isolated(f"payment {payment_id}", self._failures):
                     self._take(payment_id, status)
@@ -133,7 +133,7 @@ class Command(BaseCommand):
             for event_id in waiting:
                 with _Isolated(f"notification {event_id}", self._failures):
                     payouts.process_notification(event_id=event_id, actor=shell_actor())
-            due = payouts.due_payments(now=timezone.now(), limit=_TAKEN_AT_ONCE)
+            due = payouts.due_payments(now=clock.now(), limit=_TAKEN_AT_ONCE)
             for payment_pk in due:
                 with _Isolated(f"NOWPayments payment {payment_pk}", self._failures):
                     payouts.advance_payment(payment_pk=payment_pk, actor=shell_actor())
@@ -145,7 +145,7 @@ def _short(entry: Entry) -> str:
 
 
 def _is_any_due() -> bool:
-    now = timezone.now() + timedelta(seconds=1)
+    now = clock.now() + timedelta(seconds=1)
     return bool(
         hostpay.due_payments(now=now, limit=1) or payouts.due_payments(now=now, limit=1) or webhooks.is_any_due(now=now)
     )

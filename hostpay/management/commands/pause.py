@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.utils import timezone
 
+from config.lib import clock
 from config.lib.errors import RefusedError
 from config.lib.shell import shell_actor
 from hostpay import services
@@ -32,7 +32,7 @@ class Command(BaseCommand):
                 switch=Switch(options["switch"]),
                 actor=shell_actor(),
                 reason=options["reason"],
-                expires_at=None if minutes is None else timezone.now() + timedelta(minutes=minutes),
+                expires_at=None if minutes is None else clock.now() + timedelta(minutes=minutes),
             )
         except RefusedError as error:
             raise CommandError(str(error)) from error
