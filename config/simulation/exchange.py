@@ -82,7 +82,7 @@ class Exchange:
             order = self.orders.get(query["id"])
             return None if order is None else _by_id(order)
         if path == "/v2/exchanges":
-            rows = [order for order in self.orders.values() if order.payout.lower() == query["payoutAddress"].lower()]
+            rows = [order for order in self.orders.values() if _is_listed(order, query)]
             return {"exchanges": [_listed(order) for order in rows[int(query["offset"]) :][: int(query["limit"])]]}
         if (method, path) == ("POST", "/v2/exchange"):
             return self._create(body, now)
@@ -160,7 +160,8 @@ def _by_id(order: Order) -> dict[str, Any]:
         "id": order.id,
         "status": order.status,
         **_PAIR,
-        "expectedAmountFrom": f"{order.amount:f}",
+        # The provider leaves it out of some, whatever their status.
+        "expectedAmountFrom": None if int(order.id, 16) % 3 == 0 else f"{order.amount:f}",
         "expectedAmountTo": f"{_proceeds(order.amount):f}",
         "amountFrom": f"{order.amount:f}" if order.deposit_hash else None,
         "amountTo": f"{order.amount_to:f}" if is_finished and order.amount_to else None,
@@ -173,6 +174,11 @@ def _by_id(order: Order) -> dict[str, Any]:
         "createdAt": order.created_at.isoformat(),
         "updatedAt": order.created_at.isoformat(),
     }
+
+
+def _is_listed(order: Order, query: dict[str, str]) -> bool:
+    payout = query.get("payoutAddress", order.payout)
+    return order.payout.lower() == payout.lower() and query.get("requestId", order.id) == order.id
 
 
 def _listed(order: Order) -> dict[str, Any]:

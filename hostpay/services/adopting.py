@@ -61,6 +61,8 @@ def adopt(payment: HostPayment, current: ExchangeOrder, actor: Actor) -> Said:
     wrong = differences(payment, current, state)
     if state.status not in UNPAID:
         wrong.append(f"status is {state.raw_status}, not waiting")
+    if not wrong and state.expected_from is None:
+        wrong = _amount_in_list(current)
     if wrong:
         return Review(
             reason=f"exchange {current.provider_order_id} is not what was requested: {'; '.join(wrong)}; nothing was signed"
@@ -80,7 +82,11 @@ def adopt(payment: HostPayment, current: ExchangeOrder, actor: Actor) -> Said:
 
 
 def differences(payment: HostPayment, order: ExchangeOrder, state: ExchangeState) -> list[str]:
-    """Everything in which the provider's order is not ours as we stored it; empty if it may be paid."""
+    """Everything in which the provider's order is not ours as we stored it; empty if it may be paid.
+
+    An amount it does not name is no difference: the provider leaves it out of orders that are well. Of an order that we
+    placed, the answer has confirmed it; for any other, `adopt` asks further.
+    """
     payin_address = order.payin_address or ""
     asked_and_answered: dict[str, tuple[object, object]] = {
         "pay-in address": (payin_address.lower(), (state.payin_address or "").lower()),
@@ -129,13 +135,30 @@ def _listed(intent: ExchangeOrder) -> tuple[ListedExchange, ...] | None:
         raise OutcomeUnknownError(f"whether an order was made cannot be looked up yet: {error}") from None
 
 
+def _amount_in_list(order: ExchangeOrder) -> list[str]:
+    """Why an order whose own page names no amount must not be paid: only the account's list can still confirm it.
+
+    Address and payout would be ours all the same; but a deposit of another amount than was ordered is exchanged at
+    another rate, or sent back, and money whose amount nobody has confirmed is not signed away.
+    """
+    nowhere = "its amount is confirmed by nobody: the provider's page of it names none, and"
+    try:
+        with health.counted(health.EXCHANGE):
+            row = gateways.exchange().listed_exchange(order.provider_order_id or "")
+    except NotAllowedError:
+        return [f"{nowhere} our key may not ask the list"]
+    if row is None or row.amount_from is None:
+        return [f"{nowhere} neither does the list"]
+    amount = from_units(int(order.send_units), ETH)
+    return [] if same_amount(amount, row.amount_from) else [f"amount is {row.amount_from}, not {amount}"]
+
+
 def _may_be(row: ListedExchange, intent: ExchangeOrder) -> bool:
-    if _payin_of(row) is None:
+    if _payin_of(row) is None or row.tag not in {None, str(intent.pk)}:
         return False
-    if row.tag is not None:
-        return row.tag == str(intent.pk)
-    amount = from_units(int(intent.send_units), ETH)
-    return row.amount_from is not None and same_amount(amount, row.amount_from)
+    if row.amount_from is None:
+        return row.tag is not None
+    return same_amount(from_units(int(intent.send_units), ETH), row.amount_from)
 
 
 def _payin_of(row: ListedExchange) -> str | None:

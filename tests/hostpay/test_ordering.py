@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -16,7 +17,7 @@ from config.lib.money import ETH, USDT
 from hostpay import gateways
 from hostpay.models import BreakerCause, ExchangeOrder, HostPayment, OrderStatus, Transaction
 from hostpay.providers.changenow import OrderRequest
-from hostpay.services import nudge, open_breaker, ordering, retry_payment
+from hostpay.services import AdoptedOrder, nudge, open_breaker, ordering, our_wallet, retry_payment
 from hostpay.services.steps import Review
 from tests.hostpay.chain import crash_at
 from tests.lib.swaps import OPERATOR, Swaps, fresh, order_of
@@ -52,6 +53,65 @@ def test_f28_an_order_whose_answer_was_lost_is_found_by_its_tag_and_adopted(swap
     assert order.payin_address == exchange["payin_address"]
     assert payment.unknown_reason == ""
     assert len(swaps.books()) == 1
+
+
+def test_f28_an_order_whose_page_names_no_amount_is_adopted_by_the_amount_in_the_list(swaps: Swaps) -> None:
+    lose_answer(swaps.world)
+    swaps.answer_by_id("expectedAmountFrom", None)
+
+    payment = swaps.world.drive_to(swaps.request(), "ordered", may_sign=False)
+
+    (exchange,) = swaps.books()
+    assert order_of(payment).provider_order_id == exchange["id"]
+    assert len(swaps.books()) == 1
+
+
+def test_f28_nothing_is_signed_for_a_requesters_order_whose_amount_nobody_confirms(swaps: Swaps) -> None:
+    adopted = placed_by_requester(Decimal("0.015"))
+    swaps.answer_by_id("expectedAmountFrom", None)
+    swaps.world.exchange.set(key_is_private=False)
+    sent_before = swaps.world.sent_transactions()
+
+    payment = swaps.world.drive_to_review(swaps.request(adopt=adopted))
+
+    assert payment.review_reason == (
+        f"exchange {adopted.provider_order_id} is not what was requested: its amount is confirmed by nobody: the provider's page of"
+        " it names none, and our key may not ask the list; nothing was signed"
+    )
+    assert (payment.status, order_of(payment).status) == ("requested", OrderStatus.ORDERING)
+    assert not Transaction.objects.filter(slot__payment=payment).exists()
+    # Once the provider says it, a person's retry adopts it after all.
+    swaps.world.exchange.clear_faults()
+    retry_payment(payment=payment, actor=OPERATOR, reason="it names the amount now")
+    swaps.world.drive_to(payment, "ordered", may_sign=False)
+    assert swaps.world.sent_transactions() == sent_before
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_f28_a_requesters_order_of_another_amount_is_refused_whoever_tells_it(swaps: Swaps, is_named: bool) -> None:
+    adopted = placed_by_requester(Decimal("0.016"))
+    if not is_named:
+        swaps.answer_by_id("expectedAmountFrom", None)
+
+    payment = swaps.world.drive_to_review(swaps.request(adopt=adopted))
+
+    assert "amount is 0.016" in payment.review_reason
+    assert "not 0.015" in payment.review_reason
+    assert not Transaction.objects.filter(slot__payment=payment).exists()
+
+
+def test_f28_an_order_with_our_tag_and_another_amount_is_an_orphan(swaps: Swaps) -> None:
+    payment = swaps.request()
+    lose_answer(swaps.world, after_effect=False)
+    swaps.world.step_all(may_sign=False)
+    intent = ExchangeOrder.objects.get()
+    gateways.exchange().create_exchange(replace(request_of(payment, amount=Decimal("0.5")), tag=str(intent.pk)))
+
+    payment = swaps.world.drive_to(payment, "ordered", may_sign=False)
+
+    assert order_of(payment).pk != intent.pk
+    wrong, right = swaps.books()
+    assert order_of(payment).provider_order_id == right["id"] != wrong["id"]
 
 
 @pytest.mark.parametrize("has_tags", [True, False])
@@ -392,6 +452,13 @@ def test_an_order_that_expired_at_the_provider_is_made_anew_and_never_paid(swaps
 def aged(payment: HostPayment) -> None:
     """So long ordered that the provider's word is not fresh any more."""
     ExchangeOrder.objects.filter(payment=payment).update(status_changed_at=timezone.now() - timedelta(minutes=2))
+
+
+def placed_by_requester(amount: Decimal) -> AdoptedOrder:
+    """An order of `amount` ETH that pays to our wallet, which somebody else than hostpay placed."""
+    ours = HostPayment(payout_address=our_wallet().address, wallet=our_wallet())
+    placed = gateways.exchange().create_exchange(request_of(ours, amount=amount))
+    return AdoptedOrder(provider_order_id=placed.order_id, payin_address=placed.payin_address)
 
 
 def request_of(payment: HostPayment, *, amount: Decimal | None = None, tag: str = "") -> OrderRequest:

@@ -159,6 +159,16 @@ class ChangeNow:
             offset += len(rows)
         raise BadAnswerError(f"{asked}: no end after {_MOST_PAGES} pages")
 
+    def listed_exchange(self, order_id: str) -> ListedExchange | None:
+        """The row that the account's list has of one order, by the id that create answered; None if it has none.
+
+        Raises:
+            NotAllowedError: the key is a standard one; only a private one may list.
+        """
+        asked = f"list row of exchange {order_id}"
+        rows = self._rows({"limit": "1", "offset": "0", "requestId": order_id}, asked)
+        return next((row for row in rows if row.order_id == order_id), None)
+
     def _page(self, payout_address: str, since: datetime, offset: int, asked: str) -> list[ListedExchange]:
         params = {
             "limit": str(_ROWS_PER_PAGE),
@@ -169,6 +179,9 @@ class ChangeNow:
             "dateFrom": f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{since.microsecond // 1000:03d}Z",
             "payoutAddress": payout_address,
         }
+        return self._rows(params, asked)
+
+    def _rows(self, params: Mapping[str, str], asked: str) -> list[ListedExchange]:
         rows = Fields(self._read("/v2/exchanges", params, asked=asked), asked=asked).content.get("exchanges")
         if not isinstance(rows, list):
             raise BadAnswerError(f"{asked}: exchanges is no list")

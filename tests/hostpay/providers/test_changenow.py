@@ -458,6 +458,20 @@ def test_f28_the_list_is_read_until_a_page_is_empty(server: ScriptedServer, exch
     assert "dateFrom=2026-06-11T12%3A00%3A00.000Z" in server.asked[0].path
 
 
+def test_f28_one_order_of_the_list_is_asked_for_by_what_create_answered(
+    server: ScriptedServer, exchange: ChangeNow
+) -> None:
+    server.say_json(f'{{"count":1,"exchanges":[{listed(1)}]}}')
+
+    row = exchange.listed_exchange("r1")
+
+    assert row is not None
+    assert (row.order_id, row.amount_from) == ("r1", Decimal("0.0194"))
+    assert "requestId=r1" in server.asked[0].path
+    # A list that does not know the filter answers with others, which prove nothing.
+    assert exchange.listed_exchange("r2") is None
+
+
 def test_f28_a_standard_key_may_not_list(server: ScriptedServer, exchange: ChangeNow) -> None:
     server.say_json('{"error":"invalid_api_key","message":"Use private key for this endpoint"}', status=403)
 
