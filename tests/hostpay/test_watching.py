@@ -436,6 +436,29 @@ def test_f42_what_cannot_be_told_apart_is_for_a_person(swaps: Swaps) -> None:
     assert not Receipt.objects.exists()
 
 
+def test_f42_a_provider_that_pays_several_exchanges_at_once_settles_each_with_its_own(swaps: Swaps) -> None:
+    payments = [swaps.deposited(usd, outcome={"pay_together": 3}) for usd in (30, 40, 50)]
+
+    settled = [swaps.world.drive_to(payment, "settled") for payment in payments]
+
+    assert [payment.received_units for payment in settled] == [ORDINARY, 39_700_000, 49_650_000]
+    receipts = list(Receipt.objects.order_by("log_index"))
+    assert len({receipt.tx_hash for receipt in receipts}) == 1
+    assert [receipt.order.payment for receipt in receipts] == payments
+    assert {order_of(payment).payout_hash for payment in payments} == {receipts[0].tx_hash}
+
+
+def test_f42_a_provider_that_pays_equal_exchanges_at_once_leaves_it_to_a_person(swaps: Swaps) -> None:
+    first, second = (swaps.deposited(30, outcome={"pay_together": 2}) for _ in range(2))
+
+    swaps.look_until(lambda: fresh(first).needs_review and fresh(second).needs_review)
+
+    for payment in (first, second):
+        assert "nothing says which of it is for this exchange" in fresh(payment).review_reason
+        assert fresh(payment).status == "final"
+    assert not Receipt.objects.exists()
+
+
 def test_f42_a_transaction_that_was_credited_already_is_not_credited_again(swaps: Swaps) -> None:
     first = swaps.world.drive_to(swaps.deposited(), "settled")
     tx_hash = Receipt.objects.get().tx_hash

@@ -56,6 +56,7 @@ An outcome, for one exchange:
     never_pay: "finished" | "sending"   ends there without a payout (true: finished)
     pay_before_status: seconds  pays while the status is exchanging, for that long
     two_transfers: true         pays in two transactions; payoutHash is the first
+    pay_together: n             waits until n such exchanges are due, and pays them all in one transaction
     wrong_token: true           pays in a worthless token that calls itself USDT
     late_amount_to: seconds     amountTo stays null that long after finished
     report_amount_to: "12.5"    what amountTo says, whatever was paid

@@ -129,6 +129,9 @@ class Engine:
         if plan.never_pay:
             self._move(exchange, "sending", amount_to=f"{amount:f}")
             return
+        if plan.pay_together and exchange.target_currency.kind is Kind.TOKEN:
+            self._pay_together(exchange, plan.pay_together)
+            return
         transfers = self._transfers(exchange, amount)
         nonce = self._wallet.next_nonce()
         early = plan.pay_before_status
@@ -141,6 +144,24 @@ class Engine:
                 self._store.execute("DELETE FROM payments WHERE exchange_id = ? AND purpose = 'payout'", exchange.id)
         if moved:
             log("payout_signed", exchange=exchange.id, amount_to=f"{amount:f}", tx=hashes[0], transfers=len(hashes))
+
+    def _pay_together(self, exchange: Exchange, how_many: int) -> None:
+        """One transaction for several exchanges, as a provider that saves gas sends it, once so many are due."""
+        due = [
+            each
+            for each in self._store.exchanges("frozen = 0 AND status = 'exchanging' AND amount_to IS NULL")
+            if each.plan.pay_together and each.target == exchange.target and each.due_ms is not None
+        ][:how_many]
+        if len(due) < how_many:
+            return
+        amounts = {each.id: self._amount_to(each) for each in due}
+        transfers = [transfer for each in due for transfer in self._transfers(each, amounts[each.id])]
+        nonce = self._wallet.next_nonce()
+        with self._store.transaction():
+            tx_hash = self._wallet.store_together(due[0].id, transfers, nonce)
+            for each in due:
+                self._store.update(each, amount_to=f"{amounts[each.id]:f}", payout_hash=tx_hash, status="sending")
+        log("payouts_signed_together", exchanges=", ".join(amounts), tx=tx_hash)
 
     def _amount_to(self, exchange: Exchange) -> Decimal:
         plan, received = exchange.plan, amount_from(exchange) or Decimal(0)
@@ -165,7 +186,9 @@ class Engine:
         plan = exchange.plan
         if plan.never_pay == "sending" or now_ms() < exchange.status_since_ms + _ms(self._settings.sending_s):
             return
-        payouts = self._store.payments("exchange_id = ? AND purpose = 'payout'", exchange.id)
+        payouts = self._store.payments(
+            "purpose = 'payout' AND (exchange_id = ? OR tx_hash = ?)", exchange.id, exchange.payout_hash
+        )
         if plan.never_pay or (payouts and all(payment.mined_block is not None for payment in payouts)):
             self._move(exchange, "finished")
 

@@ -28,6 +28,7 @@ class Outcome:
     never_pay: str | None = None
     pay_before_status: int | None = None
     two_transfers: bool = False
+    pay_together: int | None = None
     wrong_token: bool = False
     late_amount_to: int | None = None
     report_amount_to: str | None = None
