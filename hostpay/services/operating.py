@@ -68,8 +68,9 @@ def close_unsent(*, payment: HostPayment, actor: Actor, reason: str) -> None:
     with transaction.atomic():
         row = payment.locked()
         if row.status in CLOSED_UNPAID:
-            _stamp_closed(row)
-            row.note(actor=actor, reason=f"closed: {reason}")
+            if row.delivered_at is None:
+                _stamp_closed(row)
+                row.note(actor=actor, reason=f"closed: {reason}")
             return
         if row.status not in {PaymentStatus.REQUESTED, PaymentStatus.ORDERED}:
             raise RefusedError(

@@ -21,7 +21,7 @@ from config.lib.audit import admin
 from config.lib.errors import TransientError
 from config.schedule import SCHEDULE
 from hostpay import gateways
-from hostpay.models import Breaker, Heartbeat, HostPayment, Transaction, Wallet
+from hostpay.models import Breaker, Heartbeat, HostPayment, Receipt, Transaction, Wallet
 from hostpay.services import close_breaker
 from tests import factories
 from tests.factories import ACTOR
@@ -29,6 +29,7 @@ from tests.hostpay import rows
 from tests.hostpay.chain import through
 from tests.lib.faulty_node import FaultyNode
 from tests.lib.settled import Settled, settled_batch
+from tests.lib.unguarded import unguarded
 from tests.lib.world import World
 
 # What the database itself would refuse: dropped for the test, which is what a superuser's slip would do.
@@ -377,7 +378,7 @@ def test_the_command_ends_with_0_and_says_what_holds(settled: Settled) -> None:
 
 
 def test_the_command_names_the_row_of_a_breach_and_ends_with_1(settled: Settled) -> None:
-    with connection.cursor() as cursor:
+    with connection.cursor() as cursor, unguarded(Receipt):
         cursor.execute("UPDATE hostpay_receipt SET units = units - 1")
 
     status, said = _run("--no-chain")
@@ -456,7 +457,7 @@ def test_credited_usdt_that_the_wallet_does_not_have_is_seen(world: World) -> No
     world.drive(lambda: Transaction.objects.get().slot.payment.delivered_at is not None)
     assert _breached(with_chain=True) == {}
 
-    with connection.cursor() as cursor:
+    with connection.cursor() as cursor, unguarded(Receipt):
         cursor.execute("UPDATE hostpay_receipt SET units = units + 10^15")
 
     assert "I20 the USDT credited is in the wallet" in _breached(with_chain=True)
@@ -465,7 +466,7 @@ def test_credited_usdt_that_the_wallet_does_not_have_is_seen(world: World) -> No
 def test_usdt_that_its_owner_withdrew_is_told_and_opens_no_breaker(world: World) -> None:
     _pay_once(world)
     world.drive(lambda: Transaction.objects.get().slot.payment.delivered_at is not None)
-    with connection.cursor() as cursor:
+    with connection.cursor() as cursor, unguarded(Receipt):
         cursor.execute("UPDATE hostpay_receipt SET units = units + 10^15")
 
     with pytest.raises(tasks.InvariantError, match="I20 the USDT credited is in the wallet"):
@@ -504,8 +505,9 @@ def test_an_invariant_that_cannot_be_asked_hides_no_breach_of_a_later_one(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settled_batch()
-    Wallet.objects.update(chain_id=1)
-    with connection.cursor() as cursor:
+    with unguarded(Wallet):
+        Wallet.objects.update(chain_id=1)
+    with connection.cursor() as cursor, unguarded(Receipt):
         cursor.execute("UPDATE hostpay_receipt SET units = units - 1")
     failing = Invariant(id="I0", promise="answered", look=by_sql("SELECT 'row', (1 / 0)::text"))
     monkeypatch.setattr(invariants, "INVARIANTS", (failing, *INVARIANTS))
@@ -534,8 +536,9 @@ def test_an_invariant_that_cannot_be_asked_makes_the_heartbeat_a_failed_one(
 def test_a_breach_opens_the_breaker_once_and_the_heartbeat_tells(world: World) -> None:
     settled = settled_batch()
     # A wallet of another chain, so that the chain has nothing to say of it.
-    Wallet.objects.update(chain_id=1)
-    with connection.cursor() as cursor:
+    with unguarded(Wallet):
+        Wallet.objects.update(chain_id=1)
+    with connection.cursor() as cursor, unguarded(Receipt):
         cursor.execute("UPDATE hostpay_receipt SET units = units - 1")
 
     beats = [_beat(), _beat()]
@@ -548,8 +551,9 @@ def test_a_breach_opens_the_breaker_once_and_the_heartbeat_tells(world: World) -
 
 def test_a_breach_that_a_person_looked_into_does_not_open_the_breaker_again(world: World) -> None:
     settled_batch()
-    Wallet.objects.update(chain_id=1)
-    with connection.cursor() as cursor:
+    with unguarded(Wallet):
+        Wallet.objects.update(chain_id=1)
+    with connection.cursor() as cursor, unguarded(Receipt):
         cursor.execute("UPDATE hostpay_receipt SET units = units - 1")
     _beat()
     close_breaker(breaker=Breaker.objects.get(), actor=admin("alice"), reason="their rounding, ticket 7")
@@ -563,12 +567,15 @@ def test_a_breach_that_a_person_looked_into_does_not_open_the_breaker_again(worl
 
 def test_a_breach_whose_figures_changed_since_a_person_looked_opens_the_breaker_again(world: World) -> None:
     settled_batch()
-    Wallet.objects.update(chain_id=1)
+    with unguarded(Wallet):
+        Wallet.objects.update(chain_id=1)
     with connection.cursor() as cursor:
-        cursor.execute("UPDATE hostpay_receipt SET units = units - 1")
+        with unguarded(Receipt):
+            cursor.execute("UPDATE hostpay_receipt SET units = units - 1")
         _beat()
         close_breaker(breaker=Breaker.objects.get(), actor=admin("alice"), reason="their rounding, ticket 7")
-        cursor.execute("UPDATE hostpay_receipt SET units = units - 1")
+        with unguarded(Receipt):
+            cursor.execute("UPDATE hostpay_receipt SET units = units - 1")
 
     _beat()
 
@@ -580,7 +587,8 @@ def test_a_breach_whose_figures_changed_since_a_person_looked_opens_the_breaker_
 def test_a_dead_worker_is_told_and_opens_no_breaker(world: World) -> None:
     """What is late is not wrong: once the workers are back, money may go on without a person."""
     settled = settled_batch()
-    HostPayment.objects.update(delivered_at=None, next_action_at=timezone.now() - timedelta(hours=1))
+    with unguarded(HostPayment):
+        HostPayment.objects.update(delivered_at=None, next_action_at=timezone.now() - timedelta(hours=1))
 
     beat = _beat()
 

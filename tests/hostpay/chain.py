@@ -16,6 +16,7 @@ from config.lib.audit import Actor
 from hostpay import gateways, services
 from hostpay.models import Context, HostPayment, PaymentStatus, Transaction
 from tests.lib.anvil import Anvil
+from tests.lib.unguarded import unguarded
 from tests.lib.world import World, make_due
 
 ACTOR: Actor = audit.worker("test")
@@ -144,7 +145,8 @@ def use_key_elsewhere(world: World) -> str:
 
 def let_time_pass(payment: HostPayment) -> None:
     """Everything signed for the payment was signed an hour ago."""
-    Transaction.objects.filter(slot__payment=payment).update(created_at=timezone.now() - timedelta(hours=1))
+    with unguarded(Transaction):
+        Transaction.objects.filter(slot__payment=payment).update(created_at=timezone.now() - timedelta(hours=1))
 
 
 def variants(payment: HostPayment) -> list[Transaction]:

@@ -16,6 +16,7 @@ from hostpay.models import Approval, ApprovalAction, HostPayment
 from hostpay.services.proposals import payload_of, sha256_of
 from tests.hostpay import rows
 from tests.hostpay.chain import ALICE, BOB, notes
+from tests.lib.unguarded import unguarded
 
 pytestmark = pytest.mark.django_db
 
@@ -103,7 +104,8 @@ def test_i14_a_program_neither_proposes_nor_approves(payment: HostPayment, actor
 
 def test_i14_a_proposal_that_ran_out_does_nothing_and_can_be_made_anew(payment: HostPayment) -> None:
     approval = proposed(payment)
-    Approval.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    with unguarded(Approval):
+        Approval.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
 
     for decide in (services.approve, services.reject):
         with pytest.raises(RefusedError, match="The proposal ran out at"):
@@ -121,7 +123,8 @@ def test_i14_a_proposal_that_ran_out_does_nothing_and_can_be_made_anew(payment: 
 
 def test_i14_what_changed_since_it_was_proposed_is_not_approved(payment: HostPayment) -> None:
     approval = proposed(payment)
-    HostPayment.objects.update(amount_units=2 * 10**16)
+    with unguarded(HostPayment):
+        HostPayment.objects.update(amount_units=2 * 10**16)
 
     with pytest.raises(RefusedError, match="no longer what would be done"):
         services.approve(approval=approval, actor=BOB, reason="fine")
@@ -131,7 +134,8 @@ def test_i14_what_changed_since_it_was_proposed_is_not_approved(payment: HostPay
 
 def test_f72_i14_a_payload_that_somebody_rewrote_is_not_approved(payment: HostPayment) -> None:
     approval = proposed(payment)
-    Approval.objects.update(payload={**approval.payload, "nonce": "8"})
+    with unguarded(Approval):
+        Approval.objects.update(payload={**approval.payload, "nonce": "8"})
 
     with pytest.raises(RefusedError, match="no longer what would be done"):
         services.approve(approval=approval, actor=BOB, reason="fine")

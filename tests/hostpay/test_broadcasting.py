@@ -27,6 +27,7 @@ from tests.hostpay.chain import (
     variants,
 )
 from tests.lib.faulty_node import FaultyNode
+from tests.lib.unguarded import unguarded
 from tests.lib.world import World, make_due
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -194,7 +195,8 @@ def test_f48_a_nonce_that_somebody_else_used_before_the_first_sending_does_not_b
 
 def test_f33_bytes_that_never_left_are_not_sent_when_the_deposit_is_due(world: World) -> None:
     payment = signed(world)
-    ExchangeOrder.objects.update(valid_until=timezone.now() + timedelta(seconds=30))
+    with unguarded(ExchangeOrder):
+        ExchangeOrder.objects.update(valid_until=timezone.now() + timedelta(seconds=30))
     sent_before = world.sent_transactions()
 
     payment = step(payment)
@@ -208,7 +210,8 @@ def test_f33_bytes_that_never_left_are_not_sent_when_the_deposit_is_due(world: W
 def test_f33_bytes_for_a_floating_rate_that_never_left_are_not_sent_days_later(world: World) -> None:
     payment = signed(world)
     assert ExchangeOrder.objects.get().valid_until is None
-    ExchangeOrder.objects.update(created_at=timezone.now() - timedelta(days=2))
+    with unguarded(ExchangeOrder):
+        ExchangeOrder.objects.update(created_at=timezone.now() - timedelta(days=2))
     sent_before = world.sent_transactions()
 
     payment = step(payment)
@@ -221,7 +224,8 @@ def test_f33_bytes_for_a_floating_rate_that_never_left_are_not_sent_days_later(w
 
 def test_f33_bytes_signed_at_the_last_moment_of_a_floating_rate_are_sent(world: World) -> None:
     payment = signed(world)
-    ExchangeOrder.objects.update(created_at=timezone.now() - timedelta(minutes=10))
+    with unguarded(ExchangeOrder):
+        ExchangeOrder.objects.update(created_at=timezone.now() - timedelta(minutes=10))
 
     payment = look(payment)
 
@@ -256,7 +260,8 @@ def test_f33_bytes_that_a_node_lost_are_not_sent_again_when_the_deposit_is_due(w
     with no_blocks(world.anvil):
         payment = on_the_wire(world)
         (only,) = variants(payment)
-        ExchangeOrder.objects.update(valid_until=clock.now() + timedelta(seconds=30))
+        with unguarded(ExchangeOrder):
+            ExchangeOrder.objects.update(valid_until=clock.now() + timedelta(seconds=30))
         world.anvil.rpc("anvil_dropTransaction", only.tx_hash)
 
         payment = look(payment)
@@ -274,7 +279,8 @@ def test_f45_of_an_order_without_a_limit_lost_bytes_are_sent_again_however_late(
     with no_blocks(world.anvil):
         payment = on_the_wire(world)
         (only,) = variants(payment)
-        ExchangeOrder.objects.update(created_at=clock.now() - timedelta(hours=3))
+        with unguarded(ExchangeOrder):
+            ExchangeOrder.objects.update(created_at=clock.now() - timedelta(hours=3))
         world.anvil.rpc("anvil_dropTransaction", only.tx_hash)
 
         assert look(payment).review_reason == ""

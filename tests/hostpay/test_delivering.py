@@ -18,6 +18,7 @@ from payouts.models import Accumulation
 from tests import factories
 from tests.hostpay import rows
 from tests.lib.swaps import OPERATOR, Swaps, fresh
+from tests.lib.unguarded import unguarded
 from tests.lib.world import WORKER
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -98,12 +99,14 @@ def test_what_could_not_be_told_is_told_when_a_person_asks_again() -> None:
     factories.accumulations("30")
     check_threshold(actor=factories.ACTOR)
     batch, payment = BatchConversion.objects.get(), HostPayment.objects.get()
-    HostPayment.objects.filter(pk=payment.pk).update(reference=str(uuid.uuid4()))
+    with unguarded(HostPayment):
+        HostPayment.objects.filter(pk=payment.pk).update(reference=str(uuid.uuid4()))
     settle(payment)
     services.advance(payment_id=payment.pk, actor=WORKER)
     assert fresh(payment).needs_review
 
-    HostPayment.objects.filter(pk=payment.pk).update(reference=str(batch.pk))
+    with unguarded(HostPayment):
+        HostPayment.objects.filter(pk=payment.pk).update(reference=str(batch.pk))
     services.retry_payment(payment=fresh(payment), actor=OPERATOR, reason="the reference is mended")
     services.advance(payment_id=payment.pk, actor=WORKER)
 

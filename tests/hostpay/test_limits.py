@@ -19,6 +19,7 @@ from hostpay.services.limits import DAY, HOUR, in_flight_wei, why_over_limit
 from hostpay.services.steps import Review, Wait
 from tests.hostpay import rows
 from tests.hostpay.chain import ALICE, look, ordered, variants
+from tests.lib.unguarded import unguarded
 from tests.lib.world import World
 
 FINNEY = 10**15
@@ -41,7 +42,8 @@ def signed(finney: int, *, ago: timedelta, status: str = "settled", nonce: int, 
     payment = rows.payment(reference=f"n{nonce}", amount_units=finney * FINNEY, status=status, **columns)
     rows.order(payment, provider_order_id=f"order{nonce}", payin_address=f"0x{nonce:040x}")
     transaction = rows.transaction(payment, nonce=nonce, value_units=finney * FINNEY, kind=kind)
-    Transaction.objects.filter(pk=transaction.pk).update(created_at=Now() - ago)
+    with unguarded(Transaction):
+        Transaction.objects.filter(pk=transaction.pk).update(created_at=Now() - ago)
     return payment
 
 
@@ -170,7 +172,8 @@ def test_a_payment_that_would_break_the_hours_limit_waits_and_says_so(world: Wor
     assert told["breaker closed"].ok
 
     # An hour later, by the database's clock.
-    Transaction.objects.filter(slot__payment=first).update(created_at=Now() - timedelta(minutes=61))
+    with unguarded(Transaction):
+        Transaction.objects.filter(slot__payment=first).update(created_at=Now() - timedelta(minutes=61))
     world.drive_to(second, "final")
 
     assert world.sent_transactions() == sent + 1

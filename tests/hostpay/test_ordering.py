@@ -21,6 +21,7 @@ from hostpay.services import AdoptedOrder, nudge, open_breaker, ordering, our_wa
 from hostpay.services.steps import Review
 from tests.hostpay.chain import crash_at
 from tests.lib.swaps import OPERATOR, Swaps, fresh, order_of
+from tests.lib.unguarded import unguarded
 from tests.lib.world import WORKER, World
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -402,7 +403,8 @@ def test_f33_a_rate_that_ran_out_while_the_payment_waited_for_gas_is_quoted_anew
     payment = swaps.ordered()
     expired = order_of(payment)
     # Less than two minutes are too few to be signed, sent and mined in.
-    ExchangeOrder.objects.update(valid_until=timezone.now() + timedelta(seconds=119))
+    with unguarded(ExchangeOrder):
+        ExchangeOrder.objects.update(valid_until=timezone.now() + timedelta(seconds=119))
 
     swaps.world.drive_to(payment, "final", "settled")
 
@@ -414,7 +416,8 @@ def test_f33_a_rate_that_ran_out_while_the_payment_waited_for_gas_is_quoted_anew
 
 def test_f33_a_new_quote_beyond_the_band_is_for_a_person(swaps: Swaps, settings: Settings) -> None:
     payment = swaps.ordered()
-    ExchangeOrder.objects.update(created_at=timezone.now() - timedelta(minutes=11))
+    with unguarded(ExchangeOrder):
+        ExchangeOrder.objects.update(created_at=timezone.now() - timedelta(minutes=11))
     swaps.world.exchange.set(price_eth_usd="1700.00")
 
     swaps.look_until(lambda: fresh(payment).needs_review)
@@ -496,7 +499,8 @@ def test_no_order_is_made_anew_while_the_breaker_is_open(swaps: Swaps) -> None:
     open_breaker(cause=BreakerCause.OPERATOR, detail="stop", actor=OPERATOR)
 
     for _ in range(3):
-        ExchangeOrder.objects.update(created_at=timezone.now() - timedelta(minutes=11))
+        with unguarded(ExchangeOrder):
+            ExchangeOrder.objects.update(created_at=timezone.now() - timedelta(minutes=11))
         swaps.step()
 
     row = fresh(payment)

@@ -31,6 +31,7 @@ from hostpay.models import (
 )
 from tests.hostpay.chain import ACTOR, ALICE, look, ordered, requested, variants
 from tests.lib.concurrency import crew
+from tests.lib.unguarded import unguarded
 from tests.lib.world import World
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -226,32 +227,44 @@ def test_f26_a_pause_waits_for_the_signature_under_way_and_none_follows_it(world
 
 def restore_from_before_the_signature(payment: HostPayment, nonce: int) -> None:
     """The books as a backup has them: the payment is ordered, and nothing of what came after was ever written."""
-    TransactionStatusChange.objects.filter(subject__slot__payment=payment).delete()
-    Transaction.objects.filter(slot__payment=payment).delete()
-    NonceSlot.objects.filter(payment=payment).delete()
-    HostPaymentStatusChange.objects.filter(subject=payment).exclude(to_status__in=("requested", "ordered")).delete()
-    Receipt.objects.filter(order__payment=payment).delete()
-    ExchangeOrderStatusChange.objects.filter(subject__payment=payment).exclude(
-        to_status__in=("ordering", "open")
-    ).delete()
-    an_hour_ago = timezone.now() - timedelta(hours=1)
-    HostPayment.objects.filter(pk=payment.pk).update(
-        status="ordered",
-        status_changed_at=an_hour_ago,
-        next_action_at=timezone.now(),
-        received_units=None,
-        delivered_at=None,
+    everything = (
+        TransactionStatusChange,
+        Transaction,
+        NonceSlot,
+        HostPaymentStatusChange,
+        HostPayment,
+        Receipt,
+        ExchangeOrderStatusChange,
+        ExchangeOrder,
+        Wallet,
     )
-    ExchangeOrder.objects.filter(payment=payment).update(
-        status="open",
-        status_changed_at=an_hour_ago,
-        polled_at=None,
-        created_at=an_hour_ago,
-        provider_status="waiting",
-        reported_units=None,
-        payout_hash="",
-    )
-    Wallet.objects.filter(pk=payment.wallet_id).update(next_nonce=nonce)
+    with unguarded(*everything):
+        TransactionStatusChange.objects.filter(subject__slot__payment=payment).delete()
+        Transaction.objects.filter(slot__payment=payment).delete()
+        NonceSlot.objects.filter(payment=payment).delete()
+        HostPaymentStatusChange.objects.filter(subject=payment).exclude(to_status__in=("requested", "ordered")).delete()
+        Receipt.objects.filter(order__payment=payment).delete()
+        ExchangeOrderStatusChange.objects.filter(subject__payment=payment).exclude(
+            to_status__in=("ordering", "open")
+        ).delete()
+        an_hour_ago = timezone.now() - timedelta(hours=1)
+        HostPayment.objects.filter(pk=payment.pk).update(
+            status="ordered",
+            status_changed_at=an_hour_ago,
+            next_action_at=timezone.now(),
+            received_units=None,
+            delivered_at=None,
+        )
+        ExchangeOrder.objects.filter(payment=payment).update(
+            status="open",
+            status_changed_at=an_hour_ago,
+            polled_at=None,
+            created_at=an_hour_ago,
+            provider_status="waiting",
+            reported_units=None,
+            payout_hash="",
+        )
+        Wallet.objects.filter(pk=payment.wallet_id).update(next_nonce=nonce)
 
 
 def test_f69_books_from_a_backup_sign_nothing_and_a_lifted_halt_pays_nothing_twice(world: World) -> None:

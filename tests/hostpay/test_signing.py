@@ -44,6 +44,7 @@ from tests.hostpay.chain import (
 )
 from tests.lib.concurrency import crew
 from tests.lib.faulty_node import FaultyNode
+from tests.lib.unguarded import unguarded
 from tests.lib.world import World, make_due
 
 on_database = pytest.mark.django_db(transaction=True)
@@ -432,7 +433,8 @@ def test_an_order_that_grew_old_while_the_node_was_asked_is_not_paid(
     asked = signing._ask_chain
 
     def meanwhile(*args: Any) -> Any:
-        ExchangeOrder.objects.update(created_at=timezone.now() - timedelta(minutes=11))
+        with unguarded(ExchangeOrder):
+            ExchangeOrder.objects.update(created_at=timezone.now() - timedelta(minutes=11))
         return asked(*args)
 
     monkeypatch.setattr(signing, "_ask_chain", meanwhile)

@@ -67,6 +67,12 @@ def superuser(db: None) -> Client:
 
 
 @pytest.fixture
+def second(db: None) -> Client:
+    """Another person who may do everything."""
+    return _logged_in(User.objects.create_superuser("ben", "ben@example.org"))
+
+
+@pytest.fixture
 def viewer(db: None) -> Client:
     """An auditor: every view permission and nothing else."""
     user = User.objects.create_user("otto", is_staff=True)
