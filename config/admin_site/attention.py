@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db.models import F, OuterRef, Q, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
 from batches.models import BatchConversion, BatchStatus
@@ -82,7 +82,7 @@ def _control() -> tuple[list[Item], tuple[str, str]]:
     """What stands still as a whole until somebody acts, and what waits for a second person."""
     breakers = Breaker.objects.filter(closed_at__isnull=True)
     halted = Wallet.objects.exclude(halted_reason="")
-    proposed = Approval.objects.filter(decision="", expires_at__gt=timezone.now()).select_related("payment")
+    proposed = Approval.objects.filter(decision="", expires_at__gt=Now()).select_related("payment")
     items = [
         Item(kind="breaker open", tone="bad", sentence=str(each), url=page_of(each), since=each.opened_at)
         for each in breakers

@@ -1,8 +1,9 @@
 """What must always hold, asked of the database and the chain; each promise as a question whose answer is its breaches.
 
-Asked here: I1 to I8, I10 to I18 and I20, each as far as rows and blocks can tell. Not asked, and why:
+Asked here: I1 to I18 and I20, each as far as rows and blocks can tell. Not asked, and why:
 
-- I9 (the ledger's journals sum to zero): there is no ledger yet. What it would hold is asked of its sources: I2, I3, I10.
+- I9 (the ledger's journals sum to zero): there is no ledger yet. What it would hold is asked of its sources: I2, I3, I10,
+  and of ether that did not come back, that all of it is booked.
 - I11 for clients, policies, pauses and breakers: they have no status; their rows are their history.
 - I12 inside the house: whoever was told has acted in the same transaction, and that is asked.
 - I13 and I19 (a repeat changes nothing) and I21 (a restart at any point leads to the same end): they compare two runs,

@@ -53,6 +53,14 @@ SELECT 'transaction ' || tx.tx_hash, 'it cancels a payment, and no two people ha
         SELECT FROM hostpay_approval approval
          WHERE approval.payment_id = slot.payment_id AND approval.action = 'cancel_payment'
            AND approval.decision = 'approved')
+ UNION ALL
+SELECT 'approval ' || approval.id, 'money was given up by it, and no two people have approved that'
+  FROM hostpay_approval approval
+  LEFT JOIN hostpay_refund refund ON refund.approval_id = approval.id
+  LEFT JOIN hostpay_writeoff lost ON lost.approval_id = approval.id
+ WHERE (refund.id IS NOT NULL OR lost.id IS NOT NULL)
+   AND (approval.decision <> 'approved' OR approval.executed_at IS NULL
+        OR approval.action <> CASE WHEN lost.id IS NULL THEN 'accept_refund' ELSE 'write_off' END)
 """
 
 # What is unsigned and in review is left out: a person has been asked, and no worker takes it up before the answer.

@@ -13,7 +13,7 @@ SELECT 'host payment ' || payment.id,
 HAVING count(*) > 1
 """
 
-# What the provider sent back is not out any more: such a purpose may be paid again.
+# What the provider sent back, or what is booked as lost, is not out any more: such a purpose may be paid again.
 _AUTHORISED = """
 SELECT 'purpose ' || payment.context || ' ' || payment.reference,
        sum(tx.value_units) || ' wei were sent for it, '
@@ -21,7 +21,7 @@ SELECT 'purpose ' || payment.context || ' ' || payment.reference,
   FROM hostpay_hostpayment payment
   JOIN hostpay_nonceslot slot ON slot.payment_id = payment.id
   JOIN hostpay_transaction tx ON tx.slot_id = slot.id
- WHERE tx.status IN ('mined', 'final') AND payment.status <> 'refunded'
+ WHERE tx.status IN ('mined', 'final') AND payment.status NOT IN ('refunded', 'failed')
  GROUP BY payment.context, payment.reference
 HAVING sum(tx.value_units) > max(payment.amount_units + coalesce(payment.priced_units, 0))
 """
@@ -140,6 +140,29 @@ SELECT 'batch ' || batch.id,
  WHERE batch.status = 'completed' AND batch.received_units IS DISTINCT FROM payment.received_units
 """
 
+# Ether that was paid has brought proceeds, is still waited for, or is accounted for to the last wei.
+_LOST = """
+SELECT 'host payment ' || payment.id,
+       'it is ' || payment.status || ', and of its ' || current.send_units || ' wei '
+       || coalesce(refund.units, 0) || ' came back, ' || coalesce(refund.lost_units, 0) || ' did not, and '
+       || coalesce(lost.lost_units, 0) || ' are written off'
+  FROM hostpay_hostpayment payment
+  JOIN hostpay_exchangeorder current ON current.payment_id = payment.id AND current.is_current
+  LEFT JOIN hostpay_refund refund ON refund.order_id = current.id
+  LEFT JOIN hostpay_writeoff lost ON lost.order_id = current.id
+ WHERE (payment.status = 'refunded'
+        AND (payment.refunded_units IS DISTINCT FROM refund.units
+             OR refund.lost_units IS DISTINCT FROM greatest(current.send_units - refund.units, 0)
+             OR lost.id IS NOT NULL))
+    OR (payment.status = 'failed'
+        AND (refund.id IS NOT NULL
+             OR (lost.id IS NULL) <> NOT EXISTS (
+                    SELECT FROM hostpay_transaction tx JOIN hostpay_nonceslot slot ON slot.id = tx.slot_id
+                     WHERE slot.payment_id = payment.id AND tx.status = 'final' AND tx.kind <> 'cancel')
+             OR lost.lost_units <> current.send_units))
+    OR (payment.status NOT IN ('refunded', 'failed') AND (refund.id IS NOT NULL OR lost.id IS NOT NULL))
+"""
+
 _TOLD = """
 SELECT 'host payment ' || payment.id,
        'its end, ' || payment.status || ', was told, and batch ' || payment.reference || ' is '
@@ -160,5 +183,6 @@ PAYMENTS = (
     Invariant(id="I6", promise="a nonce is one payment, one receiver, one value", look=by_sql(_SAME_VARIANTS)),
     Invariant(id="I7", promise="ether goes to the current order, or nowhere", look=by_sql(_RECEIVERS)),
     Invariant(id="I8", promise="only what logs prove is shared out, once", look=by_sql(_RECEIVED)),
+    Invariant(id="I9", promise="what did not come back is booked as lost", look=by_sql(_LOST)),
     Invariant(id="I12", promise="whoever was told has acted on it", look=by_sql(_TOLD)),
 )

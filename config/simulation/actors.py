@@ -18,7 +18,7 @@ from config.lib.lifecycle import StaleRowError
 from config.simulation.determinism import Clock
 from config.simulation.world import World
 from hostpay import services
-from hostpay.models import Breaker, HostPayment, PaymentStatus, Switch, Wallet
+from hostpay.models import Breaker, HostPayment, PaymentStatus, Switch, Wallet, WriteOff
 from hostpay.services import Handover
 from payouts.models import SUBSCRIBABLE, Accumulation, Client, Strategy
 from payouts.services import (
@@ -34,6 +34,7 @@ from payouts.services.webhooks import create_endpoint
 _CLIENTS = 3
 _WEI_PER_USD = 10**18 // 2000
 _MOST_REORGANISED = 2
+_BLOCKS_TO_BE_FINAL = 5
 # Who agrees to what the first one proposes.
 _SECOND_PERSON = admin("second simulator")
 
@@ -173,6 +174,42 @@ class Hands:
                 proposal = services.propose_cancel(payment=payment, actor=self.actor, reason="looked at")
                 services.approve(approval=proposal, actor=_SECOND_PERSON, reason="looked at too")
 
+    def give_up(self) -> str:
+        """Two people end whatever is in review at the exchange: with its refund if there is one, else with its loss."""
+        ended = 0
+        at_exchange = HostPayment.objects.in_review().filter(status=PaymentStatus.FINAL)
+        for payment in at_exchange.order_by("created_at", "pk"):
+            with suppress(RefusedError, StaleRowError):
+                self.end_by_two(payment)
+                ended += 1
+        return f"{ended} given up"
+
+    def end_by_two(self, payment: HostPayment) -> None:
+        """Raises RefusedError where the rules forbid it."""
+        current = payment.orders.filter(is_current=True).exclude(refund_hash="").first()
+        sent_back = self.world.chain.found(current.refund_hash) if current else None
+        if current is None or sent_back is None:
+            proposal = services.propose_write_off(payment=payment, actor=self.actor, reason="looked at")
+        else:
+            proposal = services.propose_refund(
+                payment=payment,
+                tx_hash=current.refund_hash,
+                units=sent_back[1].value,
+                actor=self.actor,
+                reason="looked at",
+            )
+        services.approve(approval=proposal, actor=_SECOND_PERSON, reason="looked at too")
+
+    def pay_what_was_given_up(self) -> list[str]:
+        """The provider pays what two people have written off; the orders' ids."""
+        lost = WriteOff.objects.order_by("pk").values_list("order__provider_order_id", flat=True)
+        late = [order_id for order_id in lost if order_id and self.world.exchange.orders[order_id].payout_hash is None]
+        for order_id in late:
+            self.world.exchange.pay_late(self.world.exchange.orders[order_id])
+        for _ in range(_BLOCKS_TO_BE_FINAL):
+            self.world.chain.mine()
+        return late
+
     def calm(self) -> str:
         """One round of everybody doing what they should; "at rest" when nothing is left to do."""
         self.lift()
@@ -241,6 +278,14 @@ def _accept(hands: Hands) -> str:
     return str(payment.pk)[:4]
 
 
+def _give_up(hands: Hands) -> str:
+    payment = hands._any_payment()
+    if payment is None:
+        return "nothing"
+    hands.end_by_two(payment)
+    return str(payment.pk)[:4]
+
+
 def _recheck(hands: Hands) -> str:
     payment = hands._any_payment()
     return "nothing" if payment is None else str(services.nudge(payment_id=payment.pk))
@@ -258,7 +303,17 @@ def _void(hands: Hands) -> str:
     return void_accumulation(accumulation=hands._any_accumulation(), actor=hands.actor, reason="simulated").status
 
 
-_CLICKS: tuple[Callable[[Hands], str], ...] = (_pause, _retry, _release, _accept, _recheck, _hold, _unhold, _void)
+_CLICKS: tuple[Callable[[Hands], str], ...] = (
+    _pause,
+    _retry,
+    _release,
+    _accept,
+    _give_up,
+    _recheck,
+    _hold,
+    _unhold,
+    _void,
+)
 
 # Each with its weight: how often it has a turn among the others.
 ACTORS: dict[str, tuple[Callable[[Hands], str], int]] = {

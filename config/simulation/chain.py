@@ -273,6 +273,9 @@ class Chain:
             if all(wanted is None or wanted == said for wanted, said in zip(topics, log["topics"], strict=False))
         ]
 
+    def _trace(self, _tx_hash: str, _how: object) -> None:
+        raise RefusedCallError("the method debug_traceTransaction does not exist")
+
     def _call(self, asked: dict[str, str], _tag: str) -> str:
         return "0x" + f"{self.usdt_balance('0x' + asked['data'][-40:]):064x}"
 
@@ -315,4 +318,5 @@ _METHODS: dict[str, Callable[..., Any]] = {
     "eth_getTransactionReceipt": Chain._receipt,
     "eth_getLogs": Chain._get_logs,
     "eth_call": Chain._call,
+    "debug_traceTransaction": Chain._trace,
 }

@@ -72,6 +72,12 @@ class Exchange:
             order.status = "finished"
         return order.status
 
+    def pay_late(self, order: Order) -> None:
+        """Long after everybody gave it up, the order is paid all the same."""
+        units = int(_proceeds(order.amount) * 10**6)
+        order.amount_to, order.status = Decimal(units) / 10**6, "finished"
+        order.payout_hash = self.chain.pay(sender=_HOT_WALLET, to=_HOT_WALLET, usdt=((order.payout, units),))
+
     def answer(self, method: str, path: str, query: dict[str, str], body: dict[str, Any], now: datetime) -> Any:
         """The JSON of an answer; None where there is no such order."""
         if path in {"/v2/exchange/range", "/v2/exchange/min-amount"}:

@@ -13,9 +13,11 @@ from random import Random
 from unittest.mock import patch
 
 from django.conf import settings
+from django.db.models import Sum
 from django.test import override_settings
 from eth_account import Account
 
+from batches.models import BatchConversion
 from config.invariants import INVARIANTS, Breach
 from config.invariants.control import control
 from config.invariants.outbox import OUTBOX, everything_is_told
@@ -29,7 +31,7 @@ from config.simulation.determinism import Clock, determined
 from config.simulation.exchange import Exchange
 from config.simulation.world import EXCHANGE_URL, NODE_URL, World
 from hostpay import gateways
-from hostpay.models import HostPayment, Receipt, Transaction
+from hostpay.models import ExchangeOrder, HostPayment, Receipt, Transaction
 from hostpay.providers.changenow import ChangeNow
 from hostpay.providers.signer import KeystoreSigner
 
@@ -42,6 +44,8 @@ _ALL_EVERY = 25
 _SLOW = frozenset({"I5", "I17"})
 _CLOCKS_APART = "100 years"
 _MOST_ROUNDS = 600
+# Longer than anything at the exchange may take before two people can give it up, and than the watch over it pauses.
+_PATIENCE = timedelta(days=2)
 _ROUNDS_IN_MINUTES = 100
 _ACTOR = command("simulator")
 
@@ -198,8 +202,34 @@ class History:
                 yield f"{tx_hash} counts as final with {confirmations} of {_CONFIRMATIONS} confirmations"
 
     def _end(self) -> None:
-        """The world turns kind, every stop is lifted, and all comes to rest."""
+        """The world turns kind, every stop is lifted, and all comes to rest; what never came is given up, and comes late."""
         self.world.is_kind = True
+        self._come_to_rest()
+        self.clock.advance(_PATIENCE)
+        self.trace.append(f"{self._survive(self.hands.give_up)} | {_stand()}")
+        self._come_to_rest()
+        self._pay_late()
+        for one in INVARIANTS:
+            if one.asks_chain:
+                for breach in self._asked_on_chain(one.look):
+                    raise self._failure("the end", f"{one.id} {one.promise}: {breach.row}: {breach.sentence}")
+
+    def _pay_late(self) -> None:
+        """What is paid after two people gave it up is told, and stands beside books that it does not change."""
+        shared = self._shared_out()
+        late = self.hands.pay_what_was_given_up()
+        self.clock.advance(_PATIENCE)
+        self._come_to_rest()
+        for order in ExchangeOrder.objects.filter(provider_order_id__in=late).select_related("payment"):
+            if not order.receipts.exists() or "paid after all" not in order.payment.review_reason:
+                raise self._failure("the end", f"exchange {order} was given up and paid late, and nobody was told")
+        if self._shared_out() != shared:
+            raise self._failure("the end", f"USDT that came late was shared out: {shared}, then {self._shared_out()}")
+
+    def _shared_out(self) -> str:
+        return str(BatchConversion.objects.aggregate(units=Sum("received_units"))["units"])
+
+    def _come_to_rest(self) -> None:
         for round_number in range(_MOST_ROUNDS):
             # Soon in large steps: some patience, with refunds or a compliance hold, is of days.
             self.clock.advance(timedelta(minutes=2 if round_number < _ROUNDS_IN_MINUTES else 30))
@@ -210,10 +240,6 @@ class History:
         else:
             raise self._failure("the end", f"nothing comes to rest: {self.hands.restless()}")
         self._judge(self.steps + 1, everything=True)
-        for one in INVARIANTS:
-            if one.asks_chain:
-                for breach in self._asked_on_chain(one.look):
-                    raise self._failure("the end", f"{one.id} {one.promise}: {breach.row}: {breach.sentence}")
 
     def _asked_on_chain(self, look: Callable[[], list[Breach]]) -> list[Breach]:
         found: list[Breach] = []

@@ -1,3 +1,3 @@
-from hostpay.admin import control, history, operations, orders, payments, switches, transactions, wallets
+from hostpay.admin import control, history, losses, operations, orders, payments, switches, transactions, wallets
 
-__all__ = ("control", "history", "operations", "orders", "payments", "switches", "transactions", "wallets")
+__all__ = ("control", "history", "losses", "operations", "orders", "payments", "switches", "transactions", "wallets")

@@ -10,10 +10,10 @@ from django.utils.safestring import SafeString
 from config.lib import clock
 from config.lib.adminkit import cells
 from config.lib.adminkit.admins import ObjectAdmin
-from config.lib.adminkit.links import linked, linked_id
+from config.lib.adminkit.links import linked
 from config.lib.adminkit.pages import Page, facts, raw
 from hostpay.admin.guards import APPROVE, CLOSE_BREAKER, OPEN_BREAKER, REJECT
-from hostpay.models import Approval, Breaker, Refund, ServiceHealth
+from hostpay.models import Approval, Breaker, ServiceHealth
 
 
 @admin.register(Breaker)
@@ -141,50 +141,6 @@ class ServiceHealthAdmin(ObjectAdmin[ServiceHealth]):
                     ("Last failure", cells.when(obj.failed_at)),
                     ("Left alone until", cells.when(obj.resting_until)),
                     ("Last error", obj.last_error),
-                ),
-            ),
-        )
-
-
-@admin.register(Refund)
-class RefundAdmin(ObjectAdmin[Refund]):
-    explanation = "ETH that the exchange sent back: one final transfer, credited to one order once."
-    list_display = ("transaction", "amount", "lost", "for_order", "credited")
-    list_select_related = ("order",)
-    search_fields = ("=tx_hash",)
-    ordering = ("-id",)
-    sortable_by = ()
-
-    def transaction(self, refund: Refund) -> SafeString:
-        return format_html('<code title="{}">{}…{}</code>', refund.tx_hash, refund.tx_hash[:8], refund.tx_hash[-4:])
-
-    def amount(self, refund: Refund) -> SafeString:
-        return cells.eth(refund.units)
-
-    @admin.display(description="kept by the provider")
-    def lost(self, refund: Refund) -> SafeString:
-        return cells.eth(refund.lost_units)
-
-    @admin.display(description="order")
-    def for_order(self, refund: Refund) -> SafeString:
-        return linked(refund.order)
-
-    def credited(self, refund: Refund) -> SafeString:
-        return cells.when(refund.created_at)
-
-    def page(self, request: HttpRequest, obj: Refund) -> Page:
-        return Page(
-            headline=format_html("{} came back", cells.eth_exact(obj.units)),
-            subline=format_html("credited {}", cells.when(obj.created_at)),
-            sections=(
-                facts(
-                    "Refund",
-                    ("Transaction", cells.short(obj.tx_hash)),
-                    ("Kept by the provider", cells.eth_exact(obj.lost_units)),
-                    ("Block", cells.count(obj.block_number)),
-                    ("Block hash", cells.short(obj.block_hash)),
-                    ("From", cells.short(obj.from_address)),
-                    ("Credited to order", linked_id(obj.order, str(obj.order))),
                 ),
             ),
         )

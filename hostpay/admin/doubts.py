@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+from django import forms
 from django.db import transaction
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from config.lib.adminkit import cells
-from config.lib.adminkit.operations import Done, Operation, describe_state
+from config.lib.adminkit.links import page_of
+from config.lib.adminkit.operations import Done, Operation, OperationForm, describe_state
 from config.lib.audit import Actor
-from config.lib.money import ETH, format_units
+from config.lib.money import ETH, MoneyError, format_units, parse_coin_amount
 from hostpay import services
-from hostpay.admin.operations import arrived_units, look_now
-from hostpay.models import HostPayment, PaymentStatus
+from hostpay.admin.operations import arrived_units, asked_of_chain, look_now
+from hostpay.models import Approval, ApprovalAction, HostPayment, PaymentStatus
 
 
 def _why_no_doubt(payment: HostPayment) -> str:
@@ -73,34 +77,123 @@ ESCALATE: Operation[HostPayment] = Operation(
 )
 
 
-def _why_not_take_back(payment: HostPayment) -> str:
-    if not payment.orders.filter(is_current=True).exclude(refund_hash="").exists():
-        return "The exchange has named no refund of it."
-    return _why_no_doubt(payment)
+# --- what takes two people, as it ends a payment whose ETH is at the exchange
 
 
-def _take_back_consequence(payment: HostPayment) -> str:
+class RefundForm(OperationForm):
+    """The transaction that brought the ETH back, and how much it brought."""
+
+    tx_hash = forms.CharField(
+        label="Transaction",
+        max_length=66,
+        widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off", "spellcheck": "false"}),
+        help_text="Its hash, as a block explorer shows it.",
+    )
+    amount = forms.CharField(
+        label="ETH that it brought to the wallet",
+        max_length=40,
+        widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off", "inputmode": "decimal"}),
+        help_text="Read it off the chain; it is compared with what the nodes can still tell.",
+    )
+
+    field_order = ("tx_hash", "amount", "reason")
+
+    def clean_amount(self) -> int:
+        try:
+            return parse_coin_amount(self.cleaned_data["amount"].strip(), ETH, field="amount")
+        except MoneyError as error:
+            raise forms.ValidationError(str(error), code="no_amount") from None
+
+
+def _named_refund(payment: HostPayment) -> dict[str, Any]:
+    current = payment.orders.filter(is_current=True).first()
+    return {"tx_hash": current.refund_hash if current else ""}
+
+
+def _refund_consequence(payment: HostPayment) -> str:
     return (
-        f"{payment.review_reason}. The payment of {format_units(payment.send_units, ETH)} ends with what came back, and what"
-        " is missing is booked as a loss of the house. Its batch fails, and the members are pending again in full."
+        f"{payment.review_reason}. You propose to end the payment of {format_units(payment.send_units, ETH)} with what came"
+        " back, and to book what is missing as a loss of the house; its batch fails, and the members are pending again in"
+        " full. The chain is asked now, and again when another operator approves it."
     )
 
 
-def _take_back(payment: HostPayment, actor: Actor, given: dict[str, Any]) -> Done:
-    with transaction.atomic():
-        services.accept_refund(payment=payment, actor=actor, reason=given["reason"])
-        look_now(payment)
-    return Done(message=f"Payment {payment} ends with its refund, if that is as it was.")
+def _propose_refund(payment: HostPayment, actor: Actor, given: dict[str, Any]) -> Done:
+    with asked_of_chain():
+        approval = services.propose_refund(
+            payment=payment, tx_hash=given["tx_hash"], units=given["amount"], actor=actor, reason=given["reason"]
+        )
+    return Done(message=_proposed(approval), url=page_of(approval))
 
 
-ACCEPT_REFUND: Operation[HostPayment] = Operation(
-    name="accept-refund",
-    label="Accept the refund",
+PROPOSE_REFUND: Operation[HostPayment] = Operation(
+    name="propose-refund",
+    label="Propose to accept a refund",
     icon="undo",
     is_grave=True,
-    consequence=_take_back_consequence,
-    why_not=_why_not_take_back,
+    form_class=RefundForm,
+    initial=_named_refund,
+    consequence=_refund_consequence,
+    why_not=partial(services.why_not_propose, ApprovalAction.ACCEPT_REFUND),
     seen=describe_state,
-    typed=lambda _: "REFUND",
-    run=_take_back,
+    run=_propose_refund,
+)
+
+
+def _write_off_consequence(payment: HostPayment) -> str:
+    return (
+        f"{payment.review_reason}. You propose to book all {format_units(payment.send_units, ETH)} of the payment as a loss of"
+        " the house; its batch fails, and the members are pending again: another batch pays for them. What the exchange pays"
+        " after that is told, and credited to nobody. Another operator must approve it."
+    )
+
+
+def _propose_write_off(payment: HostPayment, actor: Actor, given: dict[str, Any]) -> Done:
+    with asked_of_chain():
+        approval = services.propose_write_off(payment=payment, actor=actor, reason=given["reason"])
+    return Done(message=_proposed(approval), url=page_of(approval))
+
+
+PROPOSE_WRITE_OFF: Operation[HostPayment] = Operation(
+    name="propose-write-off",
+    label="Propose to write it off",
+    icon="money_off",
+    is_grave=True,
+    consequence=_write_off_consequence,
+    why_not=partial(services.why_not_propose, ApprovalAction.WRITE_OFF),
+    seen=describe_state,
+    typed=lambda payment: format_units(payment.send_units, ETH),
+    run=_propose_write_off,
+)
+
+
+def _proposed(approval: Approval) -> str:
+    return f"Proposed. Another operator must approve it before {approval.expires_at:%Y-%m-%d %H:%M} UTC."
+
+
+# --- what came up after the end
+
+
+def _why_not_close_review(payment: HostPayment) -> str:
+    if payment.delivered_at is None:
+        return "It has not ended, or its requester was not told."
+    return "" if payment.review_reason else "No review is open."
+
+
+def _close_review(payment: HostPayment, actor: Actor, given: dict[str, Any]) -> Done:
+    services.close_review(payment=payment, actor=actor, reason=given["reason"])
+    return Done(message=f"The review of payment {payment} is closed.")
+
+
+CLOSE_REVIEW: Operation[HostPayment] = Operation(
+    name="close-review",
+    label="Close the review",
+    icon="task_alt",
+    consequence=lambda payment: (
+        f"You say that this was looked into: “{payment.review_reason}” Nothing is credited or paid by it; say what was done"
+        " with the money, it goes into the history. News of another kind come up again."
+    ),
+    why_not=_why_not_close_review,
+    seen=describe_state,
+    run=_close_review,
 )

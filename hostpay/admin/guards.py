@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
-
-from django.db import transaction
 
 from config.lib import clock
 from config.lib.adminkit import cells
 from config.lib.adminkit.links import page_of
 from config.lib.adminkit.operations import Done, Operation, describe_state
 from config.lib.audit import Actor
-from config.lib.errors import ProviderError, RefusedError
+from config.lib.money import ETH, format_units
 from hostpay import services
-from hostpay.admin.operations import look_now
-from hostpay.models import Approval, Breaker, BreakerCause, HostPayment, Wallet
+from hostpay.admin.operations import asked_of_chain, look_now
+from hostpay.models import Approval, ApprovalAction, Breaker, BreakerCause, HostPayment, Wallet
 
 # --- the breaker
 
@@ -73,12 +72,8 @@ def _why_not_lift(wallet: Wallet) -> str:
 
 
 def _lift(wallet: Wallet, actor: Actor, given: dict[str, Any]) -> Done:
-    try:
+    with asked_of_chain():
         services.lift_halt(wallet=wallet, actor=actor, reason=given["reason"])
-    except ProviderError as error:
-        raise RefusedError(
-            why=f"The chain could not be asked: {error}.", next_step="Try again when the node answers."
-        ) from None
     return Done(message=f"Wallet {wallet.address} may sign again.")
 
 
@@ -119,7 +114,7 @@ PROPOSE_CANCEL: Operation[HostPayment] = Operation(
         f"You propose to spend the nonce of payment {payment} on nothing, so that its signed bytes can never be mined. "
         "Another operator must approve it. Which of the two the chain takes, it decides: it may still be the payment."
     ),
-    why_not=services.why_not_cancel,
+    why_not=partial(services.why_not_propose, ApprovalAction.CANCEL_PAYMENT),
     seen=describe_state,
     run=_propose,
 )
@@ -134,16 +129,37 @@ def _why_not_decide(approval: Approval) -> str:
 def _approve_consequence(approval: Approval) -> str:
     return (
         f"{approval.proposed_by} proposed to {approval.get_action_display()} {cells.relative(approval.proposed_at)}: "
-        f"“{approval.reason}” With your approval the signer signs it at once; it cannot be taken back. Whoever proposed "
-        "it cannot approve it."
+        f"“{approval.reason}” {_effect_of(approval)} It cannot be taken back. Whoever proposed it cannot approve it."
     )
 
 
+def _effect_of(approval: Approval) -> str:
+    said = approval.payload
+    if approval.action == ApprovalAction.ACCEPT_REFUND:
+        return (
+            f"With your approval the payment of {_eth(said['value_wei'])} ends with {_eth(said['refunded_wei'])} that"
+            f" came back in {said['refund_tx']} ({said['proof']}), and {_eth(said['lost_wei'])} are booked as a loss of"
+            " the house. Its batch fails, and the members are pending again in full."
+        )
+    if approval.action == ApprovalAction.WRITE_OFF:
+        return (
+            f"With your approval all {_eth(said['lost_wei'])} at exchange {said['exchange']}, which says"
+            f" {said['provider_status'] or 'nothing'}, are booked as a loss of the house. Its batch fails, and the members"
+            " are pending again: another batch pays for them. If the exchange pays after all, that is told, and credited"
+            " to nobody."
+        )
+    return "With your approval the signer signs it at once."
+
+
+def _eth(wei: str) -> str:
+    return format_units(int(wei), ETH)
+
+
 def _approve(approval: Approval, actor: Actor, given: dict[str, Any]) -> Done:
-    with transaction.atomic():
+    with asked_of_chain():
         services.approve(approval=approval, actor=actor, reason=given["reason"])
-        look_now(approval.payment)
-    return Done(message="Approved; the signer is asked.")
+    look_now(approval.payment)
+    return Done(message=f"Approved to {approval.get_action_display()}; it is done at once.")
 
 
 APPROVE: Operation[Approval] = Operation(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -15,6 +17,7 @@ from config.lib.adminkit import cells
 from config.lib.adminkit.operations import ConfirmForm, Done, Operation, OperationForm, describe_state
 from config.lib.audit import Actor
 from config.lib.commits import after_commit
+from config.lib.errors import ProviderError, RefusedError
 from config.lib.money import usd_text
 from hostpay import services, tasks
 from hostpay.models import CLOSED_UNPAID, ON_THE_WIRE, Context, HostPayment, Pause, PaymentStatus, Receipt, Switch
@@ -25,6 +28,17 @@ _OPEN_UNSIGNED = (PaymentStatus.REQUESTED, PaymentStatus.ORDERED)
 def look_now(payment: HostPayment) -> None:
     """After the commit, tell a worker that the payment is due; the sweep would find it anyway."""
     after_commit(partial(tasks.hint, str(payment.pk), services.Handover.WORKER))
+
+
+@contextmanager
+def asked_of_chain() -> Iterator[None]:
+    """Around what asks a node: its silence is a refusal with a next step, as the operator's page has no other place."""
+    try:
+        yield
+    except ProviderError as error:
+        raise RefusedError(
+            why=f"The chain could not be asked: {error}.", next_step="Try again when the node answers."
+        ) from None
 
 
 # --- retry

@@ -19,7 +19,7 @@ from config.lib.adminkit.pages import Flow, Page, facts, history, verdict
 from config.lib.money import usd_text
 from hostpay import services
 from hostpay.admin.attaching import ATTACH
-from hostpay.admin.doubts import ACCEPT_REFUND, ESCALATE, WAIT
+from hostpay.admin.doubts import CLOSE_REVIEW, ESCALATE, PROPOSE_REFUND, PROPOSE_WRITE_OFF, WAIT
 from hostpay.admin.guards import PROPOSE_CANCEL
 from hostpay.admin.operations import ACCEPT, CANCEL, RETRY
 from hostpay.admin.sections import condition, money_sections, payment_steps, work_facts
@@ -53,7 +53,18 @@ class HostPaymentAdmin(ObjectAdmin[HostPayment]):
     search_help_text = "a payment's id, or the id of what it is for"
     ordering = ("-created_at", "-id")
     sortable_by = ()
-    operations = (RETRY, ACCEPT, WAIT, ESCALATE, ACCEPT_REFUND, CANCEL, PROPOSE_CANCEL, ATTACH)
+    operations = (
+        RETRY,
+        ACCEPT,
+        WAIT,
+        ESCALATE,
+        CANCEL,
+        PROPOSE_CANCEL,
+        PROPOSE_REFUND,
+        PROPOSE_WRITE_OFF,
+        CLOSE_REVIEW,
+        ATTACH,
+    )
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[HostPayment], search_term: str

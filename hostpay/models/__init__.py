@@ -1,4 +1,5 @@
 from hostpay.models.control import (
+    GIVEN_UP,
     Approval,
     ApprovalAction,
     ApprovalDecision,
@@ -7,7 +8,7 @@ from hostpay.models.control import (
     ServiceHealth,
 )
 from hostpay.models.operations import Heartbeat, Pause, Switch, UsedToken
-from hostpay.models.order import ExchangeOrder, ExchangeOrderStatusChange, OrderStatus, Receipt, Refund
+from hostpay.models.order import ExchangeOrder, ExchangeOrderStatusChange, OrderStatus, Receipt, Refund, WriteOff
 from hostpay.models.payment import (
     CLOSED_UNPAID,
     ON_THE_WIRE,
@@ -24,6 +25,7 @@ from hostpay.models.wallet import NonceSlot, Wallet
 
 __all__ = (
     "CLOSED_UNPAID",
+    "GIVEN_UP",
     "ON_THE_WIRE",
     "TERMINAL",
     "AcceptedDifference",
@@ -56,4 +58,5 @@ __all__ = (
     "TransactionStatusChange",
     "UsedToken",
     "Wallet",
+    "WriteOff",
 )

@@ -57,6 +57,12 @@ class ApprovalAction(models.TextChoices):
     """What takes two people."""
 
     CANCEL_PAYMENT = "cancel_payment", "cancel a payment that is on the wire"
+    ACCEPT_REFUND = "accept_refund", "accept what came back as the refund"
+    WRITE_OFF = "write_off", "write off what is at the exchange"
+
+
+# How two people end a payment whose ETH is at the exchange. It may pay all the same, so it is watched on.
+GIVEN_UP = (ApprovalAction.ACCEPT_REFUND, ApprovalAction.WRITE_OFF)
 
 
 class ApprovalDecision(models.TextChoices):

@@ -141,6 +141,14 @@ class Refund(models.Model):
     from_address = models.CharField(max_length=42)
     units = units_field(help_text="Wei that came back.")
     lost_units = units_field(help_text="Wei of the order that did not come back: the provider's network fee.")
+    approval = models.OneToOneField(
+        "hostpay.Approval",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="refund",
+        help_text="By which two people accepted it; empty for one that proved itself.",
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
@@ -155,3 +163,22 @@ class Refund(models.Model):
 
     def __str__(self) -> str:
         return f"{self.units} wei back in {self.tx_hash}"
+
+
+class WriteOff(models.Model):
+    """What an order took and will not give back: the house's loss, booked by two people."""
+
+    order = models.OneToOneField(ExchangeOrder, on_delete=models.PROTECT, related_name="write_off")
+    approval = models.OneToOneField("hostpay.Approval", on_delete=models.PROTECT, related_name="write_off")
+    lost_units = units_field(help_text="Wei that the order took.")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(
+                condition=number_above("lost_units", floor=0, below=UNITS_LIMIT), name="write_off_is_of_something"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.lost_units} wei written off"

@@ -1,9 +1,15 @@
 """What hostpay does, one function per business event. Callers import from here."""
 
 from hostpay.services.advancing import Handover, advance, sign
-from hostpay.services.approvals import approve, propose_cancel, reject
+from hostpay.services.approvals import (
+    approve,
+    propose_cancel,
+    propose_refund,
+    propose_write_off,
+    reject,
+    why_not_propose,
+)
 from hostpay.services.breaking import close_breaker, open_breaker, open_breakers
-from hostpay.services.cancelling import why_not_cancel
 from hostpay.services.explaining import explain_payment
 from hostpay.services.halting import halt_wallet, lift_halt
 from hostpay.services.heartbeats import beating
@@ -11,7 +17,7 @@ from hostpay.services.limits import most_wei_at_once
 from hostpay.services.operating import (
     WAIT_FOR,
     accept_receipt,
-    accept_refund,
+    close_review,
     close_unsent,
     escalate,
     retry_payment,
@@ -40,11 +46,11 @@ __all__ = (
     "UnknownContextError",
     "WalletFacts",
     "accept_receipt",
-    "accept_refund",
     "advance",
     "approve",
     "beating",
     "close_breaker",
+    "close_review",
     "close_unsent",
     "due_payments",
     "escalate",
@@ -63,6 +69,8 @@ __all__ = (
     "our_wallet",
     "pause",
     "propose_cancel",
+    "propose_refund",
+    "propose_write_off",
     "refuse_if_paused",
     "reject",
     "request_payment",
@@ -73,5 +81,5 @@ __all__ = (
     "wait_for_rest",
     "wallet_facts",
     "wei_of_usd",
-    "why_not_cancel",
+    "why_not_propose",
 )

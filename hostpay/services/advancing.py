@@ -23,6 +23,7 @@ from config.lib.lifecycle import StaleRowError
 from hostpay.gateways import NoKeyError
 from hostpay.models import ON_THE_WIRE, TERMINAL, HostPayment, PaymentStatus, SignerTask
 from hostpay.services import (
+    afterwards,
     broadcasting,
     cancelling,
     confirming,
@@ -68,13 +69,20 @@ def follow_exchange(*, payment: HostPayment, actor: Actor) -> Said:
     )
 
 
+def end(*, payment: HostPayment, actor: Actor) -> Said:
+    """Whoever asked for it is told; then only what two people gave up is looked at any more."""
+    if payment.delivered_at is None:
+        return delivering.deliver(payment=payment, actor=actor)
+    return afterwards.look_for_late_money(payment=payment, actor=actor)
+
+
 _STEPS: dict[str, Step] = {
     PaymentStatus.REQUESTED: ordering.order,
     PaymentStatus.SIGNED: broadcasting.broadcast,
     PaymentStatus.BROADCAST: confirming.look_for_block,
     PaymentStatus.MINED: confirming.await_finality,
     PaymentStatus.FINAL: follow_exchange,
-    **dict.fromkeys(TERMINAL, delivering.deliver),
+    **dict.fromkeys(TERMINAL, end),
 }
 
 # What the signer does for a payment that it has signed before.

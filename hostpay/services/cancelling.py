@@ -44,10 +44,17 @@ def why_not_cancel(payment: HostPayment) -> str:
     return ""
 
 
-def take_up(*, payment: HostPayment, actor: Actor) -> None:
-    """Ask the signer for the cancel, in the transaction that approves it; it comes before a replacement asked for."""
+def take_up(*, payment: HostPayment, approval: Approval, actor: Actor) -> None:
+    """Ask the signer for the cancel, in the transaction that approves it; it comes before a replacement asked for.
+
+    The approval is used up only when the signer has signed by it.
+    """
     HostPayment.objects.filter(pk=payment.pk).update(signer_task=SignerTask.CANCEL, next_action_at=clock.now())
-    payment.note(actor=actor, reason="the signer is asked to spend its nonce on nothing")
+    payment.note(
+        actor=actor,
+        reason="the signer is asked to spend its nonce on nothing",
+        data={"approval": str(approval.pk)},
+    )
 
 
 def cancel(*, payment: HostPayment, actor: Actor) -> Said:
@@ -146,4 +153,4 @@ def _approved(payment: HostPayment) -> Approval | None:
     )
     if approval is None or person_in(approval.proposed_by) == person_in(approval.decided_by):
         return None
-    return approval if is_as_proposed(approval, payment) else None
+    return approval if is_as_proposed(approval, payment, {}) else None

@@ -10,17 +10,12 @@ from hostpay.models import HostPayment
 _KIND = "decision"
 WAIT = "wait"
 ESCALATE = "escalate"
-ACCEPT_REFUND = "accept_refund"
+CLOSE = "close"
 
 
 def decision_data(kind: str, *, about: str, until: datetime | None = None) -> dict[str, str]:
     """How a decision stands in the payment's history: what kind, about which doubt, until when."""
     return {_KIND: kind, "about": about} | ({"until": until.isoformat()} if until else {})
-
-
-def is_refund_accepted(payment: HostPayment, doubt: str) -> bool:
-    """Whether somebody took the refund as it is, knowing exactly this doubt."""
-    return payment.status_changes.filter(data__decision=ACCEPT_REFUND, data__about=doubt).exists()
 
 
 def waiting_decision(payment: HostPayment, doubt: str) -> str:

@@ -10,6 +10,7 @@ from config.lib.errors import SluiceError
 from config.lib.lifecycle import StaleRowError
 from hostpay.callbacks import Failed, Handler, Settled, handler_for
 from hostpay.models import HostPayment, PaymentStatus
+from hostpay.services.afterwards import first_look_at
 from hostpay.services.steps import Poll, Proceed, Review, Said
 
 
@@ -42,7 +43,7 @@ def _deliver(payment: HostPayment, handler: Handler, actor: Actor) -> Said:
             return Review(reason=row.review_reason)
         _tell(row, handler)
         row.note(actor=actor, reason=f"{row.context} {row.reference} was told: {row.status}")
-        HostPayment.objects.filter(pk=row.pk).update(delivered_at=clock.now(), next_action_at=None)
+        HostPayment.objects.filter(pk=row.pk).update(delivered_at=clock.now(), next_action_at=first_look_at(row))
     return Proceed()
 
 

@@ -10,7 +10,7 @@ from config.lib import clock
 from config.lib.audit import Actor
 from config.lib.errors import RefusedError
 from hostpay.models import CLOSED_UNPAID, ON_THE_WIRE, TERMINAL, HostPayment, OrderStatus, PaymentStatus
-from hostpay.services.deciding import ACCEPT_REFUND, ESCALATE, WAIT, decision_data
+from hostpay.services.deciding import CLOSE, ESCALATE, WAIT, decision_data
 from hostpay.services.receiving import settle
 
 # What an operator waits for takes a provider's working day; longer is said again.
@@ -136,27 +136,23 @@ def escalate(*, payment: HostPayment, actor: Actor, reason: str) -> None:
         row.note(actor=actor, reason=f"escalated: {reason}", data=decision_data(ESCALATE, about=row.review_reason))
 
 
-def accept_refund(*, payment: HostPayment, actor: Actor, reason: str) -> None:
-    """Let the payment end with the refund that came, though it is not what was expected; a worker does it next.
+def close_review(*, payment: HostPayment, actor: Actor, reason: str) -> None:
+    """Say that what came up about an ended payment was looked into; what it says has been done outside of the books.
 
     Raises:
-        RefusedError: no refund is in doubt.
+        RefusedError: it has not ended, its end is not told, or no review is open.
         StaleRowError: it has moved on meanwhile.
     """
     _need_reason(reason)
     with transaction.atomic():
-        row = _doubtful(payment)
-        if not row.orders.filter(is_current=True).exclude(refund_hash="").exists():
+        row = payment.locked()
+        if row.delivered_at is None or not row.review_reason:
             raise RefusedError(
-                why="No refund was seen for this payment that could be accepted.",
-                next_step="Wait for it, or take it up with the provider.",
+                why="No review of an ended payment is open here.",
+                next_step="A payment under way leaves its review by a retry, or by the decision it asks for.",
             )
-        row.note(
-            actor=actor,
-            reason=f"accept the refund: {reason}",
-            data=decision_data(ACCEPT_REFUND, about=row.review_reason),
-        )
-        HostPayment.objects.filter(pk=row.pk).update(next_action_at=clock.now())
+        row.note(actor=actor, reason=f"looked into: {reason}", data=decision_data(CLOSE, about=row.review_reason))
+        HostPayment.objects.filter(pk=row.pk).update(review_reason="", review_since=None)
 
 
 # Their telling failed, and is tried again; the other ends are reviewed before anybody is told.

@@ -6,13 +6,16 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from hostpay.models import Approval, ApprovalAction, HostPayment, NonceSlot
+from hostpay.models import Approval, HostPayment, NonceSlot
 
 
-def payload_of(action: ApprovalAction, payment: HostPayment) -> dict[str, str]:
+def payload_of(action: str, payment: HostPayment, facts: Mapping[str, str]) -> dict[str, str]:
     """What `action` would do to the payment, from its rows as they are now; amounts and nonces as decimal strings.
 
     Fees are not part of it: that a transaction is signed again with higher fees does not change what is decided.
+
+    Args:
+        facts: what this action needs beside that, as it is now.
     """
     slot = NonceSlot.objects.select_related("wallet").get(payment=payment)
     return {
@@ -23,6 +26,7 @@ def payload_of(action: ApprovalAction, payment: HostPayment) -> dict[str, str]:
         "wallet": slot.wallet.address,
         "nonce": str(slot.nonce),
         "value_wei": str(payment.send_units),
+        **facts,
     }
 
 
@@ -32,9 +36,9 @@ def sha256_of(payload: Mapping[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def is_as_proposed(approval: Approval, payment: HostPayment) -> bool:
-    """Whether the payload is what was hashed when it was proposed, and what the rows would give today."""
-    now = payload_of(ApprovalAction(approval.action), payment)
+def is_as_proposed(approval: Approval, payment: HostPayment, facts: Mapping[str, str]) -> bool:
+    """Whether the payload is what was hashed when it was proposed, and what rows and facts would give today."""
+    now = payload_of(approval.action, payment, facts)
     return approval.payload_sha256 == sha256_of(approval.payload) == sha256_of(now)
 
 

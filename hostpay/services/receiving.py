@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Sum
+from django.db.models import Q, Sum
 
 from config.lib.audit import Actor
 from config.lib.errors import PermanentError
 from config.lib.money import USDT, format_units, from_units
 from hostpay import gateways
-from hostpay.models import ExchangeOrder, HostPayment, OrderStatus, PaymentStatus, Receipt, Transaction
+from hostpay.models import GIVEN_UP, ExchangeOrder, HostPayment, OrderStatus, PaymentStatus, Receipt, Transaction
 from hostpay.providers.ethereum import Receipt as ChainReceipt
 from hostpay.providers.ethereum import TransferLog
 from hostpay.services.confirming import is_final
@@ -268,10 +268,11 @@ def _known_senders() -> set[str]:
 
 
 def _others_wait(payment: HostPayment, current: ExchangeOrder) -> bool:
+    """Whether a payout could be another order's: one that is waited for, or that was given up and may pay all the same."""
+    given_up = Q(payment__approvals__action__in=GIVEN_UP, payment__approvals__executed_at__isnull=False)
     return (
-        ExchangeOrder.objects.filter(
-            is_current=True, payout_address__iexact=current.payout_address, payment__status=PaymentStatus.FINAL
-        )
+        ExchangeOrder.objects.filter(is_current=True, payout_address__iexact=current.payout_address)
+        .filter(Q(payment__status=PaymentStatus.FINAL) | (given_up & Q(payment__next_action_at__isnull=False)))
         .exclude(payment=payment)
         .exists()
     )

@@ -13,6 +13,7 @@ from config.lib.audit import Actor
 from config.lib.money import ETH, format_units
 from hostpay import gateways
 from hostpay.models import (
+    Approval,
     ExchangeOrder,
     HostPayment,
     OrderStatus,
@@ -24,7 +25,6 @@ from hostpay.models import (
     Wallet,
 )
 from hostpay.services.confirming import is_final
-from hostpay.services.deciding import is_refund_accepted
 from hostpay.services.steps import Proceed, Review, Said, Wait
 
 # Refunds are sent by hand at some providers: a working day is no reason to call anybody.
@@ -54,9 +54,10 @@ def receive_refund(payment: HostPayment, current: ExchangeOrder, actor: Actor) -
         if clock.now() - payment.status_changed_at > SLOW_AFTER:
             return Review(reason=returned, after_s=settings.EXCHANGE_POLL_EVERY_S)
         return Wait(reason=returned, after_s=settings.EXCHANGE_POLL_EVERY_S)
-    impossible, unlikely = _impossible(payment, current, returned), _unlikely(payment, current, returned)
-    if impossible or (unlikely and not is_refund_accepted(payment, unlikely)):
-        return Review(reason=impossible or unlikely, after_s=settings.EXCHANGE_POLL_EVERY_S)
+    # What is unlikely two people may accept, who have looked at more than the rows.
+    doubt = why_impossible(payment, current, returned) or _unlikely(payment, current, returned)
+    if doubt:
+        return Review(reason=doubt, after_s=settings.EXCHANGE_POLL_EVERY_S)
     close_refunded(payment=payment, current=current, returned=returned, actor=actor, reason="the refund is final")
     return Proceed()
 
@@ -75,9 +76,12 @@ def find_refund(payment: HostPayment, current: ExchangeOrder) -> Returned | str:
     sent, receipt = node.transaction(current.refund_hash), node.receipt(current.refund_hash)
     if sent is None or receipt is None or not receipt.ok or not is_final(receipt):
         return f"{name} is {current.provider_status}, and its refund {current.refund_hash} is not final on chain"
-    # A receiver other than the wallet may still pay it from inside a contract; that is for a person to read.
+    # A receiver other than the wallet may still pay it from inside a contract; that is for two people to read.
     if (sent.to_address or "").lower() != payment.wallet.address.lower() or not sent.value_wei:
-        return f"{name}: its refund {current.refund_hash} is no plain transfer of ETH to the wallet"
+        return (
+            f"{name}: its refund {current.refund_hash} is no plain transfer of ETH to the wallet; if a contract paid it,"
+            " propose to accept it with what it brought"
+        )
     return Returned(
         tx_hash=sent.tx_hash,
         from_address=sent.from_address,
@@ -88,7 +92,13 @@ def find_refund(payment: HostPayment, current: ExchangeOrder) -> Returned | str:
 
 
 def close_refunded(
-    *, payment: HostPayment, current: ExchangeOrder, returned: Returned, actor: Actor, reason: str
+    *,
+    payment: HostPayment,
+    current: ExchangeOrder,
+    returned: Returned,
+    actor: Actor,
+    reason: str,
+    approval: Approval | None = None,
 ) -> None:
     """Book the refund and its loss, and end the payment; its requester is told next, and gives the members back.
 
@@ -108,6 +118,7 @@ def close_refunded(
             from_address=returned.from_address,
             units=returned.units,
             lost_units=lost,
+            approval=approval,
         )
         current.move(OrderStatus.REFUNDED, actor=actor, reason=told)
         payment.move(
@@ -119,10 +130,11 @@ def close_refunded(
             failure_reason=f"the exchange refunded it: {told}",
             review_reason="",
             review_since=None,
+            next_action_at=clock.now(),
         )
 
 
-def _impossible(payment: HostPayment, current: ExchangeOrder, returned: Returned) -> str:
+def why_impossible(payment: HostPayment, current: ExchangeOrder, returned: Returned) -> str:
     """Why the payment must not end with this refund, whoever wants it; empty if it may.
 
     Raises:

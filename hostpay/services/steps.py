@@ -53,7 +53,12 @@ class Failed:
     unknown: bool
 
 
-Said = Proceed | Poll | Wait | Review | Failed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """Nothing is to be done for it any more."""
+
+
+Said = Proceed | Poll | Wait | Review | Failed | Done
 
 
 def lease_length() -> timedelta:
@@ -115,6 +120,8 @@ def _columns(payment: HostPayment, said: Said, now: datetime) -> dict[str, objec
     match said:
         case Proceed():
             return {**calm, "next_action_at": now}
+        case Done():
+            return {**calm, "next_action_at": None}
         case Poll(after_s=after_s):
             return {**calm, "next_action_at": now + timedelta(seconds=after_s)}
         case Wait(reason=reason, after_s=after_s):

@@ -75,7 +75,7 @@ def watch_exchange(*, payment: HostPayment, actor: Actor) -> Said:
 def _watch(payment: HostPayment, current: ExchangeOrder, state: ExchangeState, actor: Actor) -> Said:
     if _is_old_news(current, state, actor):
         return _patient(payment, f"{state.raw_status} after {current.provider_status}, which is not believed")
-    _observe(current, state, actor)
+    observe(current, state, actor)
     return _STEPS[state.status](payment, current, actor)
 
 
@@ -99,7 +99,7 @@ def _furthest(current: ExchangeOrder) -> int | None:
     return max((_RANK[status_of(word)] for word in words if status_of(word) in _RANK), default=None)
 
 
-def _observe(current: ExchangeOrder, state: ExchangeState, actor: Actor) -> None:
+def observe(current: ExchangeOrder, state: ExchangeState, actor: Actor) -> None:
     if state.raw_status != current.provider_status:
         current.note(
             actor=actor,

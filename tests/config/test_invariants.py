@@ -261,6 +261,24 @@ BREAKS = {
         "UPDATE hostpay_hostpayment SET delivered_at = NULL, next_action_at = now() - interval '16 minutes'",
         "I16 nothing waits for nobody",
     ),
+    "a payment failed whose ether is nowhere booked": (
+        "UPDATE hostpay_hostpayment SET status = 'failed', received_units = NULL",
+        "I9 what did not come back is booked as lost",
+    ),
+    "a refund of less than was sent, without a loss": (
+        "UPDATE hostpay_hostpayment SET status = 'refunded', received_units = NULL, refunded_units = 1;"
+        " INSERT INTO hostpay_refund (order_id, chain_id, tx_hash, block_number, block_hash, from_address, units, lost_units)"
+        " SELECT id, 31337, '0xab', 1, '0xbb', '0xcc', 1, 0 FROM hostpay_exchangeorder",
+        "I9 what did not come back is booked as lost",
+    ),
+    "a loss that nobody else has approved": (
+        "INSERT INTO hostpay_approval (id, action, payment_id, payload, payload_sha256, reason, proposed_by, expires_at,"
+        " decision, decided_by) SELECT gen_random_uuid(), 'write_off', id, '{}', '', 'r', 'admin:a', now(), '', ''"
+        " FROM hostpay_hostpayment;"
+        " INSERT INTO hostpay_writeoff (order_id, approval_id, lost_units)"
+        " SELECT placed.id, approval.id, 1 FROM hostpay_exchangeorder placed, hostpay_approval approval",
+        "I14 what takes two people had two",
+    ),
     "a status that no event made": (
         "UPDATE hostpay_hostpayment SET status = 'final'",
         "I11 the status of every host payment is what its events say",

@@ -194,7 +194,7 @@ def test_a_proposal_and_a_decision_need_a_reason(payment: HostPayment) -> None:
 
 
 def test_the_hash_does_not_depend_on_the_order_of_the_keys(payment: HostPayment) -> None:
-    payload = payload_of(ApprovalAction.CANCEL_PAYMENT, payment)
+    payload = payload_of(ApprovalAction.CANCEL_PAYMENT, payment, {})
 
     assert sha256_of(payload) == sha256_of(dict(reversed(payload.items())))
     assert sha256_of({**payload, "value_wei": "1"}) != sha256_of(payload)

@@ -108,7 +108,7 @@ def test_everything_needs_a_reason() -> None:
         services.accept_receipt,
         services.wait_for_rest,
         services.escalate,
-        services.accept_refund,
+        services.close_review,
     )
 
     for decide in asked:

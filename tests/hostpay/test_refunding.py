@@ -10,11 +10,11 @@ from django.utils import timezone
 from batches.models import BatchConversion
 from batches.services import check_threshold
 from config.lib.errors import RefusedError
-from hostpay.models import ExchangeOrder, HostPayment, OrderStatus, Receipt, Refund, Transaction, Wallet
-from hostpay.services import accept_refund
+from hostpay.models import Approval, ExchangeOrder, HostPayment, OrderStatus, Receipt, Refund, Transaction, Wallet
+from hostpay.services import approve, propose_refund
 from payouts.models import Accumulation
 from tests import factories
-from tests.lib.swaps import OPERATOR, Swaps, fresh, long_ago, order_of
+from tests.lib.swaps import OPERATOR, SECOND, Swaps, fresh, long_ago, order_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -143,13 +143,15 @@ def test_f38_a_refund_that_comes_short_is_for_a_person_who_may_take_it(swaps: Sw
     assert doubt.endswith("more than 1000 bps are missing")
     assert not Refund.objects.exists()
 
-    accept_refund(payment=payment, actor=OPERATOR, reason="their fee, ticket 12")
-    payment = swaps.world.drive_to(payment, "refunded")
+    accepted_by_two(payment, order_of(payment).refund_hash, 11 * 10**15)
+    payment = fresh(payment)
 
     assert payment.refunded_units == 11 * 10**15
     assert int(Refund.objects.get().lost_units) == 4 * 10**15
-    (decided,) = payment.status_changes.filter(data__decision="accept_refund")
-    assert (decided.actor, decided.data["about"]) == ("admin:olga", doubt)
+    approval = Approval.objects.get()
+    assert Refund.objects.get().approval == approval
+    assert (approval.proposed_by, approval.decided_by) == ("admin:olga", "admin:otto")
+    assert approval.payload["proof"] == "a plain transfer of exactly that"
 
 
 def test_f38_one_refund_transaction_ends_one_payment(swaps: Swaps) -> None:
@@ -163,10 +165,10 @@ def test_f38_one_refund_transaction_ends_one_payment(swaps: Swaps) -> None:
     second = swaps.world.drive_to_review(second)
 
     assert second.review_reason == f"refund {first.tx_hash} was credited to another order before"
-    with pytest.raises(RefusedError):
-        accept_refund(payment=swaps.request(), actor=OPERATOR, reason="no refund there")
-    accept_refund(payment=second, actor=OPERATOR, reason="I want it anyway")
-    swaps.step()
+    with pytest.raises(RefusedError, match="only what the exchange has"):
+        accepted_by_two(swaps.request(), first.tx_hash, SENT - FEE)
+    with pytest.raises(RefusedError, match="was credited to another order before"):
+        accepted_by_two(second, first.tx_hash, SENT - FEE)
     assert fresh(second).status == "final"
     assert Refund.objects.count() == 1
 
@@ -189,8 +191,8 @@ def test_f38_a_strangers_transfer_from_before_our_deposit_ends_no_payment(swaps:
 
     payment = swaps.world.drive_to_review(payment)
     assert payment.review_reason == f"refund {older} is older than our deposit"
-    accept_refund(payment=payment, actor=OPERATOR, reason="I want it anyway")
-    swaps.step()
+    with pytest.raises(RefusedError, match="is older than our deposit"):
+        accepted_by_two(payment, older, SENT)
 
     assert fresh(payment).status == "final"
     assert not Refund.objects.exists()
@@ -208,8 +210,8 @@ def test_f38_a_strangers_transfer_from_after_our_deposit_ends_a_payment_only_if_
         f"0.015 ETH of 0.015 ETH came back in {later}: {STRANGER} has never paid us for an exchange before"
     )
     assert not Refund.objects.exists()
-    accept_refund(payment=payment, actor=OPERATOR, reason="their new wallet, ticket 13")
-    assert swaps.world.drive_to(payment, "refunded").refunded_units == SENT
+    accepted_by_two(payment, later, SENT)
+    assert (fresh(payment).status, fresh(payment).refunded_units) == ("refunded", SENT)
     assert Refund.objects.get().tx_hash == later
 
 
@@ -235,6 +237,12 @@ def test_f38_a_refund_named_beside_a_payout_that_is_final_ends_no_payment(swaps:
     named = order_of(payment).refund_hash
     assert payment.review_reason == f"refund {named} is named, and so is {payout}, a payout that is final on chain"
     assert not Refund.objects.exists()
+
+
+def accepted_by_two(payment: HostPayment, tx_hash: str, units: int) -> None:
+    """What one operator read off the chain, and another has looked at too."""
+    proposal = propose_refund(payment=payment, tx_hash=tx_hash, units=units, actor=OPERATOR, reason="ticket 12")
+    approve(approval=proposal, actor=SECOND, reason="seen on chain")
 
 
 def deposit_of(swaps: Swaps, sender: str) -> str:

@@ -18,6 +18,7 @@ from hostpay.services import request_payment
 from tests.lib.world import WORKER, World, make_due
 
 OPERATOR: Actor = admin("olga")
+SECOND: Actor = admin("otto")
 # The sandbox's price in these tests is 2000 dollars an ether.
 WEI_PER_USD = 5 * 10**14
 _PATIENCE_S = 15.0

@@ -34,6 +34,7 @@ from hostpay.models import (
     Switch,
     Transaction,
     UsedToken,
+    WriteOff,
 )
 from hostpay.services.reconciling import record_run, sign_off
 from hostpay.services.reconciling.runs import Balances
@@ -276,7 +277,7 @@ def _others(payment: HostPayment, accumulation: Accumulation) -> None:
     UsedToken.objects.create(nonce="n", purpose="tests")
     Breaker.objects.create(cause="chain", detail="an unknown nonce", opened_by=str(ACTOR))
     ServiceHealth.objects.create(name="exchange", failures=2, last_error="503")
-    Approval.objects.create(
+    approval = Approval.objects.create(
         action="cancel_payment",
         payment=payment,
         payload={"nonce": 3},
@@ -285,6 +286,7 @@ def _others(payment: HostPayment, accumulation: Accumulation) -> None:
         proposed_by="admin:anna",
         expires_at=now + timedelta(hours=1),
     )
+    WriteOff.objects.create(order=ExchangeOrder.objects.get(payment=payment), approval=approval, lost_units=10**15)
     _reconciled()
     every, _ = IntervalSchedule.objects.get_or_create(every=900, period="seconds")
     PeriodicTask.objects.create(

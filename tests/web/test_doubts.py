@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
 from django.test import Client
+from django.utils import timezone
 
-from hostpay.models import ExchangeOrder, HostPayment, PaymentStatus
+from config.lib.adminkit.links import page_of
+from hostpay.models import Approval, HostPayment, PaymentStatus, WriteOff
+from tests.hostpay.test_giving_up import BACK, lost, paid_by_contract
+from tests.lib.swaps import Swaps
+from tests.lib.world import World
 from tests.web.scene import Scene
-from tests.web.test_operations import confirm, operation_of, payment_of, said
+from tests.web.test_operations import ask, confirm, operation_of, payment_of, said
 
 
 def test_it_puts_a_doubt_aside_for_a_day(scene: Scene, operator: Client) -> None:
@@ -31,24 +37,85 @@ def test_it_notes_that_the_provider_was_asked_and_leaves_the_review_open(scene: 
     assert scene.stuck.status_changes.latest("pk").reason == "escalated: ticket 4711"
 
 
-def test_it_accepts_no_refund_where_none_was_named(scene: Scene, operator: Client) -> None:
-    answer = operator.get(operation_of(scene.stuck, "accept-refund"))
+def test_what_arrived_is_not_written_off(scene: Scene, operator: Client) -> None:
+    answer = operator.get(operation_of(scene.stuck, "propose-write-off"))
 
     assert answer.status_code == 302
-    assert "The exchange has named no refund of it." in said(answer)
+    assert "USDT arrived for it: that is what it can end with." in said(answer)
+    assert not Approval.objects.filter(payment=scene.stuck).exists()
 
 
-def test_it_accepts_a_refund_that_is_in_doubt_once_that_is_typed(scene: Scene, operator: Client) -> None:
-    ExchangeOrder.objects.filter(payment=scene.stuck, is_current=True).update(refund_hash="0x" + "11" * 32)
-    url = operation_of(scene.stuck, "accept-refund")
+def test_who_only_looks_proposes_nothing(scene: Scene, viewer: Client) -> None:
+    for name in ("propose-refund", "propose-write-off", "close-review"):
+        assert viewer.get(operation_of(scene.stuck, name)).status_code == 403
 
-    confirm(operator, url, typed="refund?")
-    assert not scene.stuck.status_changes.filter(data__has_key="decision").exists()
 
-    confirm(operator, url, typed="REFUND")
-    assert scene.stuck.status_changes.get(data__decision="accept_refund").actor == "admin:anna"
+@pytest.mark.django_db(transaction=True)
+def test_a_write_off_says_what_it_costs_and_takes_two_people(world: World, operator: Client, second: Client) -> None:
+    payment = lost(Swaps(world=world))
+    url = operation_of(payment, "propose-write-off")
+
+    page, _ = ask(operator, url)
+    assert "book all 0.015 ETH of the payment as a loss of the house" in page
+    confirm(operator, url, typed="15 ETH")
+    assert not Approval.objects.exists()
+    confirm(operator, url, typed="0.015 ETH", reason="they are bankrupt")
+
+    approval = Approval.objects.get()
+    decide = operation_of(approval, "approve")
+    page, _ = ask(second, decide)
+    assert "all 0.015 ETH at exchange" in page
+    assert "which says failed" in page
+    confirm(operator, decide, typed="APPROVE")
+    assert not WriteOff.objects.exists()
+    answer = confirm(second, decide, typed="APPROVE")
+
+    assert "Approved to write off" in said(answer)
+    payment.refresh_from_db()
+    assert payment.status == PaymentStatus.FAILED
+    lost_row = WriteOff.objects.get()
+    assert (lost_row.approval.proposed_by, lost_row.approval.decided_by) == ("admin:anna", "admin:ben")
+    assert "they are bankrupt" in operator.get(page_of(lost_row)).content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_refund_that_people_found_is_read_off_the_chain_and_takes_two(
+    world: World, operator: Client, second: Client
+) -> None:
+    swaps = Swaps(world=world)
+    payment = lost(swaps)
+    tx_hash = paid_by_contract(swaps, BACK)
+    url = operation_of(payment, "propose-refund")
+
+    unread = operator.post(url, {"token": ask(operator, url)[1], "reason": "x", "tx_hash": tx_hash, "amount": "1e-2"})
+    assert "must be a string like 12.5" in unread.content.decode()
+    answer = confirm(operator, url, tx_hash=tx_hash, amount="0.0146")
+    assert "brought 0.0145 ETH to the wallet, not 0.0146 ETH" in said(answer)
+    assert not Approval.objects.exists()
+    confirm(operator, url, tx_hash=tx_hash, amount="0.0145")
+
+    decide = operation_of(Approval.objects.get(), "approve")
+    page, _ = ask(second, decide)
+    assert "ends with 0.0145 ETH that came back in" in page
+    assert "0.0005 ETH are booked as a loss of the house" in page
+    confirm(second, decide, typed="APPROVE")
+
+    payment.refresh_from_db()
+    assert (payment.status, payment.refunded_units) == (PaymentStatus.REFUNDED, BACK)
+
+
+def test_what_came_up_after_the_end_is_closed_with_a_reason(scene: Scene, operator: Client) -> None:
+    HostPayment.objects.filter(pk=scene.stuck.pk).update(
+        status="failed", delivered_at=timezone.now(), review_reason="it paid after all", next_action_at=None
+    )
+
+    page, _ = ask(operator, operation_of(scene.stuck, "close-review"))
+    assert "it paid after all" in page
+    confirm(operator, operation_of(scene.stuck, "close-review"), reason="booked by hand")
+
     scene.stuck.refresh_from_db()
-    assert scene.stuck.status == PaymentStatus.FINAL
+    assert scene.stuck.review_reason == ""
+    assert scene.stuck.status_changes.latest("pk").reason == "looked into: booked by hand"
 
 
 def test_there_is_nothing_to_decide_before_the_money_is_there(scene: Scene, operator: Client) -> None:

@@ -18,6 +18,10 @@ _MOST_BASE_FEE_WEI: Final = 10_000 * _GWEI
 _MOST_TIP_WEI: Final = 1_000 * _GWEI
 
 
+# The other kinds of calls show a value that stays where it is.
+_MOVES_VALUE: Final = frozenset({"CALL", "SELFDESTRUCT"})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockRef:
     """A block; `timestamp` is seconds since 1970, `base_fee_wei` per unit of gas."""
@@ -147,6 +151,23 @@ def read_receipt(value: object, *, tx_hash: str) -> Receipt:
         if (log.tx_hash, log.block_hash) != (receipt.tx_hash, receipt.block_hash):
             raise NodeAnswerError(f"{of}: log {log.log_index} belongs to another transaction or block")
     return receipt
+
+
+def read_traced_wei(value: object, *, to: str, of: str) -> int:
+    """What the calls in a trace (of geth's callTracer) moved to `to`; a call that failed moved nothing, nor did its own.
+
+    Raises:
+        NodeAnswerError: it is no such trace.
+    """
+    wei, frames = 0, [record(value, of=of)]
+    while frames:
+        frame = frames.pop()
+        if frame.get("error"):
+            continue
+        if frame.get("type") in _MOVES_VALUE and address(frame.get("to"), of=f"{of}, to").lower() == to.lower():
+            wei += quantity(frame.get("value") or "0x0", of=f"{of}, value")
+        frames += [record(call, of=of) for call in sequence(frame.get("calls") or [], of=of)]
+    return wei
 
 
 def read_logs(value: object, *, of: str) -> tuple[Log, ...]:

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 from eth_utils.crypto import keccak
 
-from config.lib.errors import OutcomeUnknownError, PermanentError, TransientError
+from config.lib.errors import OutcomeUnknownError, PermanentError, RateLimitedError, TransientError
 from hostpay.providers.addresses import is_hash
 from hostpay.providers.ethereum.blocks import (
     BlockRef,
@@ -17,6 +17,7 @@ from hostpay.providers.ethereum.blocks import (
     read_fee_history,
     read_logs,
     read_receipt,
+    read_traced_wei,
     read_transaction,
 )
 from hostpay.providers.ethereum.broadcasts import BroadcastOutcome, BroadcastResult, outcome_of
@@ -125,6 +126,25 @@ class EthereumNode:
         if found is None:
             raise TransientError(f"{of}: the node does not have it")
         return read_sent(found, sender=address, block_number=block_number)
+
+    def balance_at(self, address: str, number: int) -> int | None:
+        """The balance after that block; None if the node does not keep it any more."""
+        try:
+            found = self._rpc.call("eth_getBalance", address, hex(number), has_effect=False)
+        except RpcRefusal as refusal:
+            _raise_if_overrun("eth_getBalance", refusal)
+            return None
+        return quantity(found, of=f"balance of {address} after block {number}")
+
+    def traced_wei(self, tx_hash: str, to: str) -> int | None:
+        """What a mined transaction brought to `to` in ether, from inside of contracts as well; None if it is not traced."""
+        method = "debug_traceTransaction"
+        try:
+            found = self._rpc.call(method, _hash(tx_hash), {"tracer": "callTracer"}, has_effect=False)
+        except RpcRefusal as refusal:
+            _raise_if_overrun(method, refusal)
+            return None
+        return read_traced_wei(found, to=to, of=f"trace of {tx_hash}")
 
     def code(self, address: str) -> bytes:
         """The contract at the address; empty for an account."""
@@ -242,6 +262,13 @@ class EthereumNode:
 
 def _is_of_pruned(words: str) -> bool:
     return any(phrase in words.lower() for phrase in _PRUNED)
+
+
+def _raise_if_overrun(method: str, refusal: RpcRefusal) -> None:
+    """Any other refusal says that the node does not offer this, or has pruned it."""
+    error = error_of(method, refusal)
+    if isinstance(error, RateLimitedError):
+        raise error
 
 
 def _hash(tx_hash: str) -> str:

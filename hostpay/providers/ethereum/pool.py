@@ -121,6 +121,16 @@ class NodePool:
             raise TransientError(f"transactions of block {block_number}: the nodes disagree")
         return found[0]
 
+    def balance_at(self, address: str, number: int) -> int | None:
+        """The balance after that block; None if no node keeps it any more."""
+        return self._kept(
+            lambda node: node.balance_at(address, number), of=f"balance of {address} after block {number}"
+        )
+
+    def traced_wei(self, tx_hash: str, to: str) -> int | None:
+        """What a mined transaction brought to `to` in ether; None if no node traces it."""
+        return self._kept(lambda node: node.traced_wei(tx_hash, to), of=f"trace of {tx_hash}")
+
     def code(self, address: str) -> bytes:
         """The contract at the address; empty for an account."""
         return self._first(lambda node: node.code(address))
@@ -253,6 +263,17 @@ class NodePool:
             except (TransientError, PermanentError) as error:
                 errors.append(error)
         raise errors[0]
+
+    def _kept(self, question: Callable[[EthereumNode], int | None], *, of: str) -> int | None:
+        """What those say that keep it; not every node keeps all of the past.
+
+        Raises:
+            TransientError: they disagree.
+        """
+        found = {answer for answer in self._answers(question) if answer is not None}
+        if len(found) > 1:
+            raise TransientError(f"{of}: the nodes disagree, {_listed(sorted(found))}")
+        return next(iter(found), None)
 
     def _answers(self, question: Callable[[EthereumNode], T]) -> list[T]:
         return self._each(self._in_step(), lambda member: self._ask(member, question))

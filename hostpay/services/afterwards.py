@@ -1,0 +1,84 @@
+"""After two people have given up what the exchange has: it may pay all the same. That is told, and credited to nobody.
+
+The members of such a batch were released, and are paid by another one. USDT that comes for the first is the house's,
+against the loss it has booked; which a person writes into the books outside.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db import transaction
+
+from config.lib import clock
+from config.lib.audit import Actor
+from config.lib.money import ETH, USDT, format_units
+from hostpay import gateways
+from hostpay.models import GIVEN_UP, ExchangeOrder, HostPayment, Receipt, Refund
+from hostpay.services import health
+from hostpay.services.receiving import Found, credit, find_named, find_unnamed
+from hostpay.services.refunding import Returned, find_refund
+from hostpay.services.steps import Done, Poll, Review, Said, open_review
+from hostpay.services.watching import observe
+
+# An exchange that was silent for so long after it was given up has nothing more to say.
+WATCHED_FOR = timedelta(days=90)
+_LOOK_EVERY = timedelta(hours=6)
+
+
+def first_look_at(payment: HostPayment) -> datetime | None:
+    """When to look for the first time after its requester was told; None for what nobody gave up."""
+    is_given_up = payment.approvals.filter(action__in=GIVEN_UP, executed_at__isnull=False).exists()
+    return clock.now() + _LOOK_EVERY if is_given_up else None
+
+
+def look_for_late_money(*, payment: HostPayment, actor: Actor) -> Said:
+    """Ask the exchange and the chain about an ended payment once more.
+
+    Raises:
+        ProviderError: provider or node did not answer.
+    """
+    if clock.now() - payment.status_changed_at > WATCHED_FOR:
+        return Done()
+    after_s = int(_LOOK_EVERY.total_seconds())
+    if health.rest_of(health.EXCHANGE) is not None:
+        return Poll(after_s=after_s)
+    current = payment.orders.get(is_current=True)
+    with health.counted(health.EXCHANGE):
+        state = gateways.exchange().exchange(current.provider_order_id or "")
+    observe(current, state, actor)
+    found = find_named(payment, current, current.payout_hash) if current.payout_hash else find_unnamed(payment, current)
+    news = _proceeds(payment, current, found, actor) or _return(payment, current)
+    was_told = payment.status_changes.filter(reason=f"needs review: {news}").exists()
+    return Review(reason=news, after_s=after_s) if news and not was_told else Poll(after_s=after_s)
+
+
+def _proceeds(payment: HostPayment, current: ExchangeOrder, found: Found | None, actor: Actor) -> str:
+    """What arrived since the last look, or why something cannot be told; its transfers are the order's from here on."""
+    if found is None or found.doubt:
+        return f"after it was given up: {found.doubt}" if found is not None else ""
+    known = set(Receipt.objects.filter(order=current).values_list("tx_hash", "log_index"))
+    new = [log for log in found.logs if (log.tx_hash, log.log_index) not in known]
+    if not new:
+        return ""
+    units = format_units(sum(log.units for log in new), USDT)
+    news = (
+        f"exchange {current.provider_order_id} was given up, and paid after all: {units} in"
+        f" {', '.join(sorted({log.tx_hash for log in new}))}; its members were released, so it is shared out to nobody"
+    )
+    with transaction.atomic():
+        payment.locked()
+        # So that no other order can be credited with them; and nobody hears of it later, so it is told with them.
+        credit(payment, current, new)
+        open_review(payment, Review(reason=news), actor=actor)
+    return news
+
+
+def _return(payment: HostPayment, current: ExchangeOrder) -> str:
+    returned = find_refund(payment, current)
+    if not isinstance(returned, Returned) or Refund.objects.filter(tx_hash=returned.tx_hash).exists():
+        return ""
+    return (
+        f"exchange {current.provider_order_id} was given up, and its ETH came back after all:"
+        f" {format_units(returned.units, ETH)} in {returned.tx_hash}; the loss was booked in full"
+    )

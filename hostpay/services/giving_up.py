@@ -1,0 +1,210 @@
+"""final → refunded | failed by two people: the ETH at the exchange came back unseen by us, or will never come back.
+
+What can be asked of the chain is asked when it is proposed and again when it is approved, before anything is locked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import F, Sum
+
+from config.lib import clock
+from config.lib.audit import Actor
+from config.lib.errors import RefusedError
+from config.lib.money import ETH, format_units
+from hostpay import gateways
+from hostpay.models import (
+    Approval,
+    ExchangeOrder,
+    HostPayment,
+    OrderStatus,
+    PaymentStatus,
+    Transaction,
+    WriteOff,
+)
+from hostpay.providers.addresses import is_hash
+from hostpay.services.confirming import is_final
+from hostpay.services.receiving import find_named, find_unnamed
+from hostpay.services.refunding import Returned, close_refunded, find_refund, why_impossible
+
+# Before that the exchange, or its refund, may simply be slow; and what is written off too early is paid twice.
+WRITE_OFF_AFTER = timedelta(days=1)
+_IN_WORDS_ALONE = "the nodes keep neither a trace nor the balances of that block: by the word of two people"
+
+
+def why_not_accept_refund(payment: HostPayment) -> str:
+    """A sentence, or nothing if the payment could end with a refund that people found."""
+    if payment.status != PaymentStatus.FINAL:
+        return f"It is {payment.status}; only what the exchange has can come back."
+    if not payment.review_reason:
+        return "It is not in review: it goes its way by itself."
+    if payment.orders.filter(is_current=True, receipts__isnull=False).exists():
+        return "USDT arrived for it: that is what it can end with."
+    return ""
+
+
+def why_not_write_off(payment: HostPayment) -> str:
+    """A sentence, or nothing if what the exchange has could be given up."""
+    why_not = why_not_accept_refund(payment)
+    if why_not or clock.now() - payment.status_changed_at >= WRITE_OFF_AFTER:
+        return why_not
+    return f"The exchange has its ETH since {payment.status_changed_at:%Y-%m-%d %H:%M} UTC: less than a day."
+
+
+def facts_of_refund(*, payment: HostPayment, tx_hash: str, units: int) -> dict[str, str]:
+    """What the chain says of the refund that people found, for the proposal.
+
+    Raises:
+        RefusedError: it is none, or not of that amount.
+        ProviderError: the node did not answer.
+    """
+    current = _current(payment)
+    returned, proof = _proven(payment, tx_hash.strip().lower(), units)
+    impossible = why_impossible(payment, current, returned)
+    if impossible:
+        raise RefusedError(why=f"{impossible[:1].upper()}{impossible[1:]}.", next_step="Name another transaction.")
+    return {
+        "exchange": current.provider_order_id or "",
+        "refund_tx": returned.tx_hash,
+        "refund_block": str(returned.block_number),
+        "refund_block_hash": returned.block_hash,
+        "refund_from": returned.from_address,
+        "refunded_wei": str(returned.units),
+        "lost_wei": str(max(int(current.send_units) - returned.units, 0)),
+        "proof": proof,
+    }
+
+
+def facts_of_write_off(*, payment: HostPayment) -> dict[str, str]:
+    """What would be given up, for the proposal.
+
+    Raises:
+        RefusedError: the chain shows its proceeds, or its refund.
+        ProviderError: the node did not answer.
+    """
+    current = _current(payment)
+    found = find_named(payment, current, current.payout_hash) if current.payout_hash else find_unnamed(payment, current)
+    if found is not None and found.logs:
+        raise RefusedError(
+            why=f"Its USDT is on chain: {', '.join(sorted({log.tx_hash for log in found.logs}))}.",
+            next_step="Let it be credited, or accept what arrived.",
+        )
+    returned = find_refund(payment, current)
+    if isinstance(returned, Returned) and not why_impossible(payment, current, returned):
+        raise RefusedError(
+            why=f"{format_units(returned.units, ETH)} of it came back in {returned.tx_hash}.",
+            next_step="Propose to accept that refund.",
+        )
+    return {
+        "exchange": current.provider_order_id or "",
+        "provider_status": current.provider_status,
+        "payout_hash": current.payout_hash,
+        "refund_hash": current.refund_hash,
+        "lost_wei": str(current.send_units),
+    }
+
+
+def take_refund(*, payment: HostPayment, approval: Approval, actor: Actor) -> None:
+    """End the payment with the refund of the approval, in the transaction that approves it."""
+    said: Mapping[str, str] = approval.payload
+    returned = Returned(
+        tx_hash=said["refund_tx"],
+        from_address=said["refund_from"],
+        units=int(said["refunded_wei"]),
+        block_number=int(said["refund_block"]),
+        block_hash=said["refund_block_hash"],
+    )
+    close_refunded(
+        payment=payment,
+        current=_current(payment),
+        returned=returned,
+        actor=actor,
+        reason=f"the refund that two people accepted ({said['proof']})",
+        approval=approval,
+    )
+
+
+def write_off(*, payment: HostPayment, approval: Approval, actor: Actor) -> None:
+    """End the payment with its whole loss, in the transaction that approves it; its requester is told next."""
+    current = _current(payment)
+    lost = format_units(int(current.send_units), ETH)
+    told = f"{lost} at exchange {current.provider_order_id} are written off"
+    with transaction.atomic():
+        WriteOff.objects.create(order=current, approval=approval, lost_units=current.send_units)
+        current.move(OrderStatus.FAILED, actor=actor, reason=told)
+        payment.move(
+            PaymentStatus.FAILED,
+            actor=actor,
+            reason=f"{told} by {approval.proposed_by} and {approval.decided_by}",
+            data={"lost_units": str(current.send_units), "approval": str(approval.pk)},
+            failure_reason=told,
+            review_reason="",
+            review_since=None,
+            next_action_at=clock.now(),
+        )
+
+
+def _current(payment: HostPayment) -> ExchangeOrder:
+    current: ExchangeOrder = payment.orders.get(is_current=True)
+    return current
+
+
+def _proven(payment: HostPayment, tx_hash: str, units: int) -> tuple[Returned, str]:
+    """The refund, and by what its amount is known."""
+    if not is_hash(tx_hash) or units <= 0:
+        raise RefusedError(
+            why="A refund is a transaction and an amount above zero.",
+            next_step="Give the transaction's hash, 0x and 64 hex digits, and what it brought in ETH.",
+        )
+    node = gateways.node()
+    sent, receipt = node.transaction(tx_hash), node.receipt(tx_hash)
+    if sent is None or receipt is None or not receipt.ok or not is_final(receipt):
+        raise RefusedError(
+            why=f"{tx_hash} is not final on chain, or failed.", next_step="Wait for its confirmations, or correct it."
+        )
+    returned = Returned(
+        tx_hash=sent.tx_hash,
+        from_address=sent.from_address,
+        units=units,
+        block_number=receipt.block_number,
+        block_hash=receipt.block_hash,
+    )
+    wallet = payment.wallet.address
+    is_plain = (sent.to_address or "").lower() == wallet.lower() and sent.value_wei > 0
+    shown = sent.value_wei if is_plain else node.traced_wei(tx_hash, wallet)
+    if shown is None:
+        return returned, _proof_by_balance(payment, returned)
+    if shown != units:
+        raise _not_of_that_amount(returned, shown)
+    return returned, "a plain transfer of exactly that" if is_plain else "its trace brings exactly that to the wallet"
+
+
+def _proof_by_balance(payment: HostPayment, returned: Returned) -> str:
+    """What the block brought to the wallet in all; others may have paid in it, too, so it is a limit and no proof."""
+    node, wallet = gateways.node(), payment.wallet
+    before = node.balance_at(wallet.address, returned.block_number - 1)
+    after = node.balance_at(wallet.address, returned.block_number)
+    if before is None or after is None:
+        return _IN_WORDS_ALONE
+    rise = after - before + _spent_in(payment, returned.block_number)
+    if rise < returned.units:
+        raise _not_of_that_amount(returned, max(rise, 0))
+    return f"the wallet's balance rose by {format_units(rise, ETH)} in its block"
+
+
+def _spent_in(payment: HostPayment, block_number: int) -> int:
+    """What our own transactions in the block took from the wallet, gas included."""
+    ours = Transaction.objects.filter(slot__wallet=payment.wallet, block_number=block_number)
+    spent = ours.aggregate(wei=Sum(F("value_units") + F("gas_used") * F("effective_gas_price_wei")))["wei"]
+    return int(spent or 0)
+
+
+def _not_of_that_amount(returned: Returned, shown_wei: int) -> RefusedError:
+    return RefusedError(
+        why=f"{returned.tx_hash} brought {format_units(shown_wei, ETH)} to the wallet, not"
+        f" {format_units(returned.units, ETH)}.",
+        next_step="Give the amount that the chain shows.",
+    )
