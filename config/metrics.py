@@ -121,8 +121,8 @@ def _people(_now: datetime) -> Iterable[Family]:
     )
 
 
-def _stops(now: datetime) -> Iterable[Family]:
-    paused = set(Pause.objects.in_force(now).values_list("switch", flat=True))
+def _stops(_now: datetime) -> Iterable[Family]:
+    paused = set(Pause.objects.in_force().values_list("switch", flat=True))
     yield _by(
         "sluice_paused",
         "1 while an operator has paused it.",

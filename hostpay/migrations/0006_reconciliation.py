@@ -33,7 +33,7 @@ _ALLOW = "DROP FUNCTION hostpay_keep_reconciliation() CASCADE;"
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('hostpay', '0003_one_payment_until_its_end_is_told'),
+        ("hostpay", "0005_write_offs"),
     ]
 
     operations = [

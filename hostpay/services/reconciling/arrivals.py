@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.conf import settings
-from django.utils import timezone
 
+from config.lib import clock
 from config.lib.differences import Line, Verdict
 from config.lib.money import USDT, format_units
 from hostpay import gateways
@@ -94,7 +94,7 @@ def _unassigned(log: TransferLog) -> Line:
         )
     waiting = HostPayment.objects.filter(
         status=PaymentStatus.FINAL,
-        status_changed_at__gt=timezone.now() - _NAMED_WITHIN,
+        status_changed_at__gt=clock.now() - _NAMED_WITHIN,
         payout_address__iexact=log.to_address,
     ).first()
     if waiting is not None:

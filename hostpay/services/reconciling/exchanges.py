@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db.models import Case, IntegerField, Q, Sum, When
-from django.utils import timezone
 
+from config.lib import clock
 from config.lib.differences import Line, Verdict
 from config.lib.money import ETH, USDT, format_units, from_units
 from hostpay import gateways
@@ -52,7 +52,7 @@ def reconcile_provider() -> list[Line]:
         ProviderError: the exchange did not answer; nothing is taken for not there.
     """
     before = latest_settled(Scope.ALL, Scope.PROVIDER)
-    since = before.started_at - _OVERLAP if before else timezone.now() - _FIRST_LOOK_BACK
+    since = before.started_at - _OVERLAP if before else clock.now() - _FIRST_LOOK_BACK
     return [*_reread(since), *_unknown(since)]
 
 
@@ -144,7 +144,7 @@ def _status(order: ExchangeOrder, state: ExchangeState) -> Line | None:
     if order.status != OrderStatus.OPEN or state.raw_status == (order.provider_status or state.raw_status):
         return None
     looked_at = order.polled_at or order.created_at
-    is_followed = timezone.now() - looked_at < _LOOKED_AT_WITHIN
+    is_followed = clock.now() - looked_at < _LOOKED_AT_WITHIN
     return _line(
         order,
         f"{order.provider_status} at {looked_at:%Y-%m-%d %H:%M} UTC",

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
-from django.utils import timezone
 
+from config.lib import clock
 from config.lib.audit import Actor, ActorKind
 from config.lib.differences import Line, Verdict, open_lines
 from config.lib.errors import RefusedError
@@ -129,7 +129,7 @@ def _store(slot: NonceSlot, sent: SentTransaction, raw: bytes) -> Transaction:
         message = f"{sent.tx_hash} has bytes and no signature"
         raise ValueError(message)
     # It was signed before it was mined, and not now: limits, pauses and stops are about that time.
-    mined_at = min(sent.mined_at, timezone.now())
+    mined_at = min(sent.mined_at, clock.now())
     return Transaction.objects.create(
         slot=slot,
         kind=TransactionKind.REPLACEMENT if slot.transactions.exists() else TransactionKind.PAYMENT,
@@ -175,5 +175,5 @@ def _calm() -> dict[str, Any]:
         "unknown_since": None,
         "attempts": 0,
         "last_error": "",
-        "next_action_at": timezone.now(),
+        "next_action_at": clock.now(),
     }

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.db import transaction
-from django.utils import timezone
 
+from config.lib import clock
 from config.lib.audit import Actor, ActorKind
 from config.lib.differences import Line, Verdict, open_lines
 from config.lib.errors import RefusedError
@@ -77,7 +77,7 @@ def sign_off(*, run: Reconciliation, actor: Actor, reason: str) -> None:
         if why_not:
             raise RefusedError(why=why_not, next_step="Look at the latest run.")
         Reconciliation.objects.filter(pk=row.pk).update(
-            signed_off_at=timezone.now(), signed_off_by=str(actor), sign_off_reason=reason.strip()
+            signed_off_at=clock.now(), signed_off_by=str(actor), sign_off_reason=reason.strip()
         )
         accepted = [line for line in lines_of(row) if line.is_open]
         AcceptedDifference.objects.bulk_create(
