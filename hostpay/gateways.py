@@ -1,14 +1,20 @@
 """Builds the clients of the outside world from the settings, once a process."""
 
+import time
 from functools import cache
+from typing import Final
 
 from django.conf import settings
+from django.db import connection
 
 from config.env import SettingsError, signer_secrets
 from config.lib.errors import SluiceError
-from hostpay.providers.changenow import ChangeNow
+from hostpay.providers.changenow import CALLS_PER_S, ChangeNow
 from hostpay.providers.ethereum import NodePool
 from hostpay.providers.signer import KeystoreSigner, Signer
+
+# The provider's name in the database, where its health is kept and its calls are paced.
+EXCHANGE: Final = "changenow"
 
 
 @cache
@@ -19,7 +25,27 @@ def exchange() -> ChangeNow:
         api_key=settings.CHANGENOW_API_KEY,
         timeout_s=settings.PROVIDER_TIMEOUT_S,
         has_partner_fields=settings.CHANGENOW_PARTNER_FIELDS,
+        take_turn=_take_turn_at_exchange,
     )
+
+
+# A bucket of a second's calls that refills at their pace, as one statement, so that no two processes get the same turn.
+_TURN = """
+INSERT INTO hostpay_servicehealth AS health (name, failures, last_error, full_at)
+VALUES (%(name)s, 0, '', statement_timestamp() + interval '1 second' / %(per_s)s)
+    ON CONFLICT (name) DO UPDATE
+   SET full_at = greatest(coalesce(health.full_at, statement_timestamp()), statement_timestamp()) + interval '1 second' / %(per_s)s
+RETURNING extract(epoch FROM health.full_at - statement_timestamp()) - 1
+"""
+
+
+def _take_turn_at_exchange() -> None:
+    """Return when the next call may be made: the provider counts the calls with a key, whichever process makes them."""
+    with connection.cursor() as cursor:
+        cursor.execute(_TURN, {"name": EXCHANGE, "per_s": CALLS_PER_S})
+        (over_s,) = cursor.fetchone()
+    if over_s > 0:
+        time.sleep(float(over_s))
 
 
 @cache

@@ -124,6 +124,9 @@ class ServiceHealth(models.Model):
     last_error = models.TextField(blank=True)
     failed_at = models.DateTimeField(null=True, blank=True)
     succeeded_at = models.DateTimeField(null=True, blank=True)
+    full_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When a whole second's calls may be made at once again."
+    )
 
     class Meta:
         ordering = ("name",)

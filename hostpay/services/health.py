@@ -12,10 +12,11 @@ from django.db import transaction
 
 from config.lib import clock
 from config.lib.errors import PermanentError, RateLimitedError, TransientError
+from hostpay import gateways
 from hostpay.models import ServiceHealth
 from hostpay.services.steps import Wait
 
-EXCHANGE = "changenow"
+EXCHANGE = gateways.EXCHANGE
 FAILURES_TO_REST = 3
 FIRST_REST = timedelta(seconds=30)
 LONGEST_REST = timedelta(minutes=10)

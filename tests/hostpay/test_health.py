@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,13 +13,16 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from config.lib.errors import PermanentError, RateLimitedError, TransientError
+from config.lib.money import ETH, USDT
 from hostpay import gateways
 from hostpay.models import ExchangeOrder, HostPayment, ServiceHealth, Transaction
+from hostpay.providers.changenow import ChangeNow
 from hostpay.services import explain_payment, health
 from hostpay.services.health import EXCHANGE, counted, rest_length, rest_of
 from tests.lib.anvil import free_port
+from tests.lib.concurrency import crew
 from tests.lib.swaps import Swaps, fresh, order_of
-from tests.lib.world import make_due
+from tests.lib.world import World, make_due
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -229,3 +234,21 @@ def an_hour_of_looks(swaps: Swaps) -> tuple[int, int]:
 def health_words() -> str:
     rest: Any = rest_of(health.EXCHANGE)
     return "" if rest is None else str(rest.reason)
+
+
+def test_the_pace_the_provider_allows_is_that_of_all_processes_together(world: World) -> None:
+    clients = [gateways.exchange.__wrapped__() for _ in range(4)]
+    ServiceHealth.objects.filter(pk=EXCHANGE).delete()
+    started = time.monotonic()
+
+    def ask_ten_times(client: ChangeNow) -> None:
+        for _ in range(10):
+            client.amount_range(from_asset=ETH, to_asset=USDT)
+
+    with crew() as workers:
+        for asking in [workers.start(partial(ask_ten_times, client)) for client in clients]:
+            asking.result()
+
+    # Fifteen at once, and then fifteen a second: never more than thirty in any second, whoever asks.
+    assert 40 / 15 - 1 - 0.1 <= time.monotonic() - started < 15
+    assert row().failures == 0

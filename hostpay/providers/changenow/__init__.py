@@ -1,6 +1,6 @@
 """Client of the swap provider ChangeNOW."""
 
-from hostpay.providers.changenow.client import ChangeNow
+from hostpay.providers.changenow.client import CALLS_PER_S, ChangeNow, Pace
 from hostpay.providers.changenow.errors import (
     BadAnswerError,
     ExchangeRefusedError,
@@ -20,6 +20,7 @@ from hostpay.providers.changenow.states import (
 )
 
 __all__ = (
+    "CALLS_PER_S",
     "AmountRange",
     "BadAnswerError",
     "ChangeNow",
@@ -33,6 +34,7 @@ __all__ = (
     "OrderNotFoundError",
     "OrderRequest",
     "OutOfRangeError",
+    "Pace",
     "PlacedOrder",
     "RateExpiredError",
     "same_amount",

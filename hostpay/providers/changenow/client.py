@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, NoReturn
@@ -39,7 +39,7 @@ from hostpay.providers.changenow.states import (
 )
 
 # The provider allows 30 calls a second. A bucket of 15 that refills at 15 a second never lets more pass in any second.
-_CALLS_PER_S: Final = 15
+CALLS_PER_S: Final = 15
 _ROWS_PER_PAGE: Final = 99
 _MOST_PAGES: Final = 100
 _LONGEST_REASON: Final = 200
@@ -62,9 +62,15 @@ class ChangeNow:
         api_key: str,
         timeout_s: int,
         has_partner_fields: bool = False,
-        calls_per_s: int = _CALLS_PER_S,
+        take_turn: Callable[[], None] | None = None,
     ) -> None:
-        """`has_partner_fields`: the provider enabled «special partner fields» for the account, so tags can be sent."""
+        """The account behind `api_key`.
+
+        Args:
+            has_partner_fields: the provider enabled «special partner fields» for it, so tags can be sent.
+            take_turn: returns when the next call may be made, where others call with the same key; by default the client
+                keeps to the provider's pace alone.
+        """
         self._http = HttpClient(
             service="changenow",
             base_url=base_url,
@@ -73,7 +79,7 @@ class ChangeNow:
         )
         self._has_partner_fields = has_partner_fields
         self._may_ask_range = True
-        self._pace = _Pace(per_s=calls_per_s)
+        self._take_turn = take_turn or Pace(per_s=CALLS_PER_S).wait
 
     def amount_range(self, *, from_asset: Asset, to_asset: Asset, fixed_rate: bool = False) -> AmountRange:
         """What can be sold at once, which differs with the flow. The maximum takes a right that not every key has; without it there is none told."""
@@ -118,7 +124,7 @@ class ChangeNow:
             ExchangeRefusedError: no order was made.
         """
         asked = f"order of {request.from_amount:f} {request.from_asset} for {request.to_asset} ({request.tag})"
-        self._pace.wait()
+        self._take_turn()
         body = create_body(request, with_tag=self._has_partner_fields)
         answer = self._http.post("/v2/exchange", body, has_effect=True)
         if answer.status not in {200, 201}:
@@ -198,7 +204,7 @@ class ChangeNow:
         return AmountRange(minimum=minimum, maximum=maximum)
 
     def _read(self, path: str, params: Mapping[str, str], *, asked: str) -> Any:
-        self._pace.wait()
+        self._take_turn()
         answer = self._http.get(path, params)
         if answer.status != 200:
             self._refuse(answer, asked=asked)
@@ -263,7 +269,7 @@ def _short(text: object) -> str:
     return " ".join(printable.split())
 
 
-class _Pace:
+class Pace:
     """Lets so many calls a second pass, of all threads together, and holds back the rest."""
 
     def __init__(self, *, per_s: int) -> None:

@@ -6,8 +6,8 @@ import logging
 from datetime import timedelta
 
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 
+from config.lib import clock
 from config.lib.audit import Actor, ActorKind
 from config.lib.errors import RefusedError
 from config.lib.money import ETH, from_units
@@ -109,7 +109,7 @@ def _verified(payment: HostPayment, order_id: str, state: ExchangeState) -> Exch
         payout_address=payment.payout_address,
         refund_address=payment.wallet.address,
         # Too old to be paid, whatever becomes of the review: the exchange is asked before it would be.
-        created_at=timezone.now() - 2 * FUNDABLE_FOR,
+        created_at=clock.now() - 2 * FUNDABLE_FOR,
     )
     wrong = differences(payment, candidate, state)
     amount = from_units(payment.send_units, ETH)
@@ -140,7 +140,7 @@ def _store(payment: HostPayment, order: ExchangeOrder, state: ExchangeState, act
         valid_until=state.valid_until,
         placed_answer=state.raw,
         provider_status=state.raw_status,
-        polled_at=timezone.now() - timedelta(days=1),
+        polled_at=clock.now() - timedelta(days=1),
     )
     if payment.status == PaymentStatus.REQUESTED:
         payment.move(PaymentStatus.ORDERED, actor=actor, reason=f"exchange {order} attached: {reason}")

@@ -20,6 +20,7 @@ from hostpay.providers.changenow import (
     OrderNotFoundError,
     OrderRequest,
     OutOfRangeError,
+    Pace,
     PlacedOrder,
     verify_echo,
 )
@@ -480,7 +481,7 @@ def test_f28_a_standard_key_may_not_list(server: ScriptedServer, exchange: Chang
 
 
 def test_a_list_without_end_ends(server: ScriptedServer) -> None:
-    exchange = ChangeNow(base_url=server.url, api_key=KEY, timeout_s=5, calls_per_s=10_000)
+    exchange = ChangeNow(base_url=server.url, api_key=KEY, timeout_s=5, take_turn=lambda: None)
     server.say_json(f'{{"exchanges":[{listed(1)}]}}')
 
     with pytest.raises(BadAnswerError, match="no end"):
@@ -497,7 +498,7 @@ def test_a_checksummed_request_matches_its_answer_in_any_case(server: ScriptedSe
 
 
 def test_it_keeps_to_the_pace_the_provider_allows(server: ScriptedServer) -> None:
-    exchange = ChangeNow(base_url=server.url, api_key=KEY, timeout_s=5, calls_per_s=10)
+    exchange = ChangeNow(base_url=server.url, api_key=KEY, timeout_s=5, take_turn=Pace(per_s=10).wait)
     server.say_json(text_of(STATE))
     started = time.monotonic()
 
