@@ -69,7 +69,7 @@ class _Run:
     def __init__(self, actor: Actor) -> None:
         self._actor = actor
         self._under_way: dict[Future[Outcome], Shot] = {}
-        self._posters: dict[int, Poster] = {}
+        self._posters: dict[tuple[int, str], Poster] = {}
         self._delivered = 0
         self._broken: BaseException | None = None
 
@@ -118,16 +118,19 @@ class _Run:
         return _outcome_of(posted, _ms_since(started))
 
     def _poster(self, endpoint: WebhookEndpoint) -> Poster:
-        poster = self._posters.get(endpoint.pk)
+        # By the address too, which somebody may change meanwhile.
+        key = (endpoint.pk, endpoint.url)
+        poster = self._posters.get(key)
         if poster is None:
-            poster = self._posters[endpoint.pk] = gateways.webhook_poster(endpoint.url)
+            poster = self._posters[key] = gateways.webhook_poster(endpoint.url)
         return poster
 
     def _settle(self, shot: Shot, outcome: Outcome) -> None:
         self._delivered += outcome.is_delivered
-        if not outcome.is_delivered and shot.endpoint.pk in self._posters:
+        key = (shot.endpoint.pk, shot.endpoint.url)
+        if not outcome.is_delivered and key in self._posters:
             # The next try looks the name up anew.
-            self._posters.pop(shot.endpoint.pk).close()
+            self._posters.pop(key).close()
         record(
             attempt_id=shot.attempt.pk,
             delivery_id=shot.delivery.pk,

@@ -311,7 +311,7 @@ webhooks.deliver_due(actor=audit.worker("mortal"))
     assert [each.outcome for each in WebhookAttempt.objects.order_by("pk")] == ["unknown", "delivered"]
 
 
-def test_f19_two_sweeps_at_once_send_each_event_once(receiver: ScriptedServer) -> None:
+def test_f18_two_sweeps_at_once_send_each_event_once(receiver: ScriptedServer) -> None:
     endpoint(receiver.url)
     with ScriptedServer() as other:
         endpoint(other.url)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import time
 import uuid
 from concurrent.futures import Future
 from decimal import Decimal
@@ -73,6 +75,39 @@ def test_i12_an_endpoint_is_told_of_the_first_payment_after_it_was_made_by_every
 
     assert [payment_id for _, payment_id, _ in outbox()] == ["after", "later"]
     assert Accumulation.objects.count() == 4
+
+
+@pytest.mark.django_db(transaction=True)
+def test_i12_an_endpoint_made_while_payments_come_in_misses_none_that_came_after_it() -> None:
+    client()
+    made, stop = Event(), Event()
+    sent: list[tuple[str, bool]] = []
+
+    def pay(sender: int) -> None:
+        for number in itertools.count():
+            if stop.is_set():
+                return
+            payment_id, is_after = f"p{sender}-{number}", made.is_set()
+            assert send(payment(payment_id=payment_id), event_id=payment_id).status_code == 201
+            sent.append((payment_id, is_after))
+
+    with crew(4) as workers:
+        paying = [workers.start(partial(pay, sender)) for sender in range(4)]
+        deadline = time.monotonic() + PATIENCE_S
+        while len(sent) < 20 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        endpoint(URL)
+        made.set()
+        while sum(is_after for _, is_after in sent) < 20 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        stop.set()
+        for one in paying:
+            one.result()
+
+    told = [payment_id for _, payment_id, _ in outbox()]
+    assert len(set(told)) == len(told)
+    assert {payment_id for payment_id, is_after in sent if is_after} <= set(told)
+    assert sent[0][0] not in told
 
 
 @pytest.mark.django_db
