@@ -1,20 +1,23 @@
 """Emptying the outbox: each endpoint's events one after the other, several endpoints at the same time.
 
 One sweep at a time sends, from one process, so that slow receivers take up one worker and no more: its main thread
-alone talks to the database, and threads wait for the receivers. A try is written down, and its endpoint leased, before
-the request leaves; what came back is written down after. A process that dies in between leaves its lease to run out,
-and the event is sent again with the same id.
+alone talks to the database, and threads wait for the receivers. An endpoint is leased for a round of some events, and
+each try written down, before the first request leaves; what came back is written down after the round, which ends with
+the first event that is not taken. A process that dies in between leaves its lease to run out, and the round's events
+are sent again with the same ids.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import F
 from django.utils import timezone
 
 from config.lib.audit import Actor
@@ -29,23 +32,26 @@ from payouts.services.webhooks.secrets import LostKeyError, live_secrets
 
 logger = logging.getLogger(__name__)
 
-# Longer than a request and what is written before and after it can take.
-LEASE = timedelta(seconds=3 * DEADLINE_S)
 MOST_AT_ONCE = 8
-# No new request is begun after this; the next sweep goes on.
+# Writing down twenty costs little more than writing down one, and twenty repeats after a crash are bearable.
+_MOST_IN_A_ROUND = 20
+# No request of a round is begun after this.
+_ROUND_S = 10
+# No round is begun after this; the next sweep goes on.
 _RUN_S = 20
+# Longer than a round and its last request, and what is written before and after it.
+LEASE = timedelta(seconds=_ROUND_S + DEADLINE_S + 10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shot:
-    """One request that is about to leave; `cannot` says why it does not."""
+class Round:
+    """What is about to be sent to one endpoint, in this order; `cannot` says why nothing is."""
 
-    attempt: WebhookAttempt
-    delivery: WebhookDelivery
     endpoint: WebhookEndpoint
     lease: datetime
-    body: bytes = field(repr=False)
-    headers: dict[str, str] = field(repr=False)
+    deliveries: Sequence[WebhookDelivery]
+    attempts: Sequence[WebhookAttempt]
+    secrets: list[str] = field(repr=False)
     cannot: str = ""
 
 
@@ -55,7 +61,7 @@ def deliver_due(*, actor: Actor, run_s: int = _RUN_S) -> int:
     give_up_of_disabled(now=timezone.now())
     if WebhookEndpoint.objects.being_sent_to(timezone.now()).exists():
         return 0
-    return _Run(actor).until(time.monotonic() + run_s)
+    return _Run(actor, ends_at=time.monotonic() + run_s).to_the_end()
 
 
 def is_any_due(*, now: datetime) -> bool:
@@ -66,14 +72,15 @@ def is_any_due(*, now: datetime) -> bool:
 class _Run:
     """One sweep: what is under way, and the connections that its endpoints are reached by."""
 
-    def __init__(self, actor: Actor) -> None:
+    def __init__(self, actor: Actor, *, ends_at: float) -> None:
         self._actor = actor
-        self._under_way: dict[Future[Outcome], Shot] = {}
+        self._ends_at = ends_at
+        self._under_way: dict[Future[list[Outcome]], Round] = {}
         self._posters: dict[tuple[int, str], Poster] = {}
         self._delivered = 0
         self._broken: BaseException | None = None
 
-    def until(self, ends_at: float) -> int:
+    def to_the_end(self) -> int:
         with ThreadPoolExecutor(max_workers=MOST_AT_ONCE, thread_name_prefix="webhook") as threads:
             try:
                 self._fill(threads)
@@ -81,7 +88,7 @@ class _Run:
                     done, _ = wait(self._under_way, return_when=FIRST_COMPLETED)
                     for future in done:
                         self._settle(self._under_way.pop(future), self._result(future))
-                    if time.monotonic() < ends_at:
+                    if time.monotonic() < self._ends_at:
                         self._fill(threads)
             finally:
                 for poster in self._posters.values():
@@ -90,29 +97,33 @@ class _Run:
             raise self._broken
         return self._delivered
 
-    def _result(self, future: Future[Outcome]) -> Outcome:
-        """What a thread found; a fault of ours is one endpoint's failure first, and the sweep's at its end."""
-        error = future.exception()
-        if error is None:
-            return future.result()
-        logger.error("a webhook could not be sent", exc_info=error)
-        self._broken = error
-        return Outcome(error=f"Sending broke off on our side ({type(error).__name__}); the log has the reason.")
-
     def _fill(self, threads: ThreadPoolExecutor) -> None:
         free = MOST_AT_ONCE - len(self._under_way)
         for pk in WebhookEndpoint.objects.due(timezone.now()).values_list("pk", flat=True)[:free]:
-            shot = _take(pk)
-            if shot is not None:
-                self._under_way[threads.submit(self._send, shot)] = shot
+            taken = _take(pk)
+            if taken is not None:
+                self._under_way[threads.submit(self._send, taken)] = taken
 
-    def _send(self, shot: Shot) -> Outcome:
-        """In a thread of its own; the only one that uses this endpoint's connection."""
+    def _send(self, taken: Round) -> list[Outcome]:
+        """What came of each event, up to the first that was not taken; in a thread of its own, as nobody else sends
+        to this endpoint.
+        """
+        ends_at = min(self._ends_at, time.monotonic() + _ROUND_S)
+        outcomes: list[Outcome] = []
+        for delivery in taken.deliveries:
+            outcomes.append(self._send_one(taken, delivery))
+            if not outcomes[-1].is_delivered or time.monotonic() >= ends_at:
+                break
+        return outcomes
+
+    def _send_one(self, taken: Round, delivery: WebhookDelivery) -> Outcome:
+        if taken.cannot:
+            return Outcome(error=taken.cannot)
+        body = body_of(delivery)
+        headers = headers_of(delivery, body, secrets=taken.secrets, now=timezone.now())
         started = time.monotonic()
         try:
-            if shot.cannot:
-                return Outcome(error=shot.cannot)
-            posted = self._poster(shot.endpoint).post(shot.body, shot.headers)
+            posted = self._poster(taken.endpoint).post(body, headers)
         except SluiceError as error:
             return Outcome(error=str(error), duration_ms=_ms_since(started))
         return _outcome_of(posted, _ms_since(started))
@@ -125,56 +136,54 @@ class _Run:
             poster = self._posters[key] = gateways.webhook_poster(endpoint.url)
         return poster
 
-    def _settle(self, shot: Shot, outcome: Outcome) -> None:
-        self._delivered += outcome.is_delivered
-        key = (shot.endpoint.pk, shot.endpoint.url)
-        if not outcome.is_delivered and key in self._posters:
+    def _result(self, future: Future[list[Outcome]]) -> list[Outcome]:
+        """What a thread found; a fault of ours is one endpoint's failure first, and the sweep's at its end."""
+        error = future.exception()
+        if error is None:
+            return future.result()
+        logger.error("a webhook could not be sent", exc_info=error)
+        self._broken = error
+        return [Outcome(error=f"Sending broke off on our side ({type(error).__name__}); the log has the reason.")]
+
+    def _settle(self, taken: Round, outcomes: list[Outcome]) -> None:
+        self._delivered += sum(outcome.is_delivered for outcome in outcomes)
+        key = (taken.endpoint.pk, taken.endpoint.url)
+        if not outcomes[-1].is_delivered and key in self._posters:
             # The next try looks the name up anew.
             self._posters.pop(key).close()
         record(
-            attempt_id=shot.attempt.pk,
-            delivery_id=shot.delivery.pk,
-            endpoint_id=shot.endpoint.pk,
-            lease=shot.lease,
-            outcome=outcome,
+            endpoint_id=taken.endpoint.pk,
+            lease=taken.lease,
+            attempts=taken.attempts,
+            outcomes=outcomes,
             actor=self._actor,
         )
 
 
-def _take(endpoint_id: int) -> Shot | None:
-    """Lease the endpoint, and write down that its first waiting event is about to be sent; None if there is nothing."""
+def _take(endpoint_id: int) -> Round | None:
+    """Lease the endpoint, and write down that its first waiting events are about to be sent; None if there is nothing."""
     with transaction.atomic():
         now = timezone.now()
         free = WebhookEndpoint.objects.due(now).select_for_update(of=("self",), skip_locked=True)
         endpoint = free.filter(pk=endpoint_id).first()
         if endpoint is None:
             return None
-        waiting = endpoint.deliveries.waiting().select_related("accumulation__client")
-        delivery = waiting.order_by("pk").first()
-        if delivery is None:
-            return None
+        waiting = endpoint.deliveries.waiting().select_related("accumulation__client").order_by("pk")
+        # After a failure one is enough to see whether it is over.
+        deliveries = list(waiting[: 1 if endpoint.failures else _MOST_IN_A_ROUND])
         lease = now + LEASE
         WebhookEndpoint.objects.filter(pk=endpoint_id).update(leased_until=lease)
-        WebhookDelivery.objects.filter(pk=delivery.pk).update(attempts=delivery.attempts + 1)
-        attempt = WebhookAttempt.objects.create(endpoint=endpoint, delivery=delivery, started_at=now)
-    return _shot(attempt, delivery, endpoint, lease)
-
-
-def _shot(attempt: WebhookAttempt, delivery: WebhookDelivery, endpoint: WebhookEndpoint, lease: datetime) -> Shot:
-    body, headers, cannot = body_of(delivery), {}, ""
-    now = timezone.now()
+        WebhookDelivery.objects.filter(pk__in=[each.pk for each in deliveries]).update(attempts=F("attempts") + 1)
+        attempts = WebhookAttempt.objects.bulk_create(
+            [WebhookAttempt(endpoint=endpoint, delivery=each, started_at=now) for each in deliveries]
+        )
+    secrets, cannot = [], ""
     try:
-        headers = headers_of(delivery, body, secrets=live_secrets(endpoint, now=now), now=now)
+        secrets = live_secrets(endpoint, now=now)
     except LostKeyError as error:
         cannot = str(error)
-    return Shot(
-        attempt=attempt,
-        delivery=delivery,
-        endpoint=endpoint,
-        lease=lease,
-        body=body,
-        headers=headers,
-        cannot=cannot,
+    return Round(
+        endpoint=endpoint, lease=lease, deliveries=deliveries, attempts=attempts, secrets=secrets, cannot=cannot
     )
 
 

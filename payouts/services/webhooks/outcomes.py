@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
 
 from django.db import connection, transaction
+from django.db.models import F
 from django.utils import timezone
 
 from config import logs
@@ -26,6 +28,7 @@ logger = logging.getLogger(__name__)
 # Of an answer the beginning is enough to see what was meant.
 _RESPONSE_KEPT = 4096
 _LONGEST_ERROR = 500
+_GONE = "The receiver says that it is gone for good (HTTP 410)."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,30 +51,34 @@ class Outcome:
 
 
 def record(
-    *, attempt_id: int, delivery_id: int, endpoint_id: int, lease: datetime, outcome: Outcome, actor: Actor
+    *,
+    endpoint_id: int,
+    lease: datetime,
+    attempts: Sequence[WebhookAttempt],
+    outcomes: Sequence[Outcome],
+    actor: Actor,
 ) -> None:
-    """Write down what came of a try, and when the next one is; under a lease that has run out, only what came of it."""
+    """Write down what came of a round of tries, and when the next one is.
+
+    `outcomes` are of the first of `attempts`: those after an event that was not taken were not made, and are taken
+    back. Under a lease that has run out, only what came of the tries counts.
+    """
     now = timezone.now()
+    made, not_made = attempts[: len(outcomes)], attempts[len(outcomes) :]
     with transaction.atomic():
         endpoint = WebhookEndpoint.objects.select_for_update(of=("self",)).get(pk=endpoint_id)
-        WebhookAttempt.objects.filter(pk=attempt_id).update(
-            ended_at=now,
-            duration_ms=outcome.duration_ms,
-            status_code=outcome.status_code,
-            error=outcome.error[:_LONGEST_ERROR],
-            response_body=_readable(outcome.response),
-        )
-        if outcome.is_delivered:
-            WebhookDelivery.objects.filter(pk=delivery_id).update(delivered_at=now, given_up_at=None)
-        if endpoint.leased_until == lease:
-            _go_on(endpoint, outcome, delivery_id, now)
-        if outcome.is_gone and endpoint.is_enabled:
-            endpoint.move(
-                EndpointStatus.DISABLED,
-                actor=actor,
-                reason="The receiver says that it is gone for good (HTTP 410).",
-                disabled_reason="The receiver says that it is gone for good (HTTP 410).",
+        _complete(made, outcomes, now)
+        taken = [each.delivery_id for each, outcome in zip(made, outcomes, strict=True) if outcome.is_delivered]
+        WebhookDelivery.objects.filter(pk__in=taken).update(delivered_at=now, given_up_at=None)
+        if not_made:
+            WebhookDelivery.objects.filter(pk__in=[each.delivery_id for each in not_made]).update(
+                attempts=F("attempts") - 1
             )
+            WebhookAttempt.objects.filter(pk__in=[each.pk for each in not_made]).delete()
+        if endpoint.leased_until == lease:
+            _go_on(endpoint, outcomes[-1], made[-1].delivery_id, now)
+        if outcomes[-1].is_gone and endpoint.is_enabled:
+            endpoint.move(EndpointStatus.DISABLED, actor=actor, reason=_GONE, disabled_reason=_GONE)
 
 
 def give_up_of_disabled(*, now: datetime) -> int:
@@ -81,6 +88,16 @@ def give_up_of_disabled(*, now: datetime) -> int:
             _GIVE_UP_OF_DISABLED, {"now": now, "since": now - TRIED_FOR, "status": EndpointStatus.DISABLED.value}
         )
         return int(cursor.rowcount)
+
+
+def _complete(made: Sequence[WebhookAttempt], outcomes: Sequence[Outcome], now: datetime) -> None:
+    for attempt, outcome in zip(made, outcomes, strict=True):
+        attempt.ended_at = now
+        attempt.duration_ms = outcome.duration_ms
+        attempt.status_code = outcome.status_code
+        attempt.error = outcome.error[:_LONGEST_ERROR]
+        attempt.response_body = _readable(outcome.response)
+    WebhookAttempt.objects.bulk_update(made, ("ended_at", "duration_ms", "status_code", "error", "response_body"))
 
 
 def _go_on(endpoint: WebhookEndpoint, outcome: Outcome, delivery_id: int, now: datetime) -> None:

@@ -30,10 +30,12 @@ from payouts.models import (
     WebhookAttempt,
     WebhookDelivery,
     WebhookEndpoint,
+    WebhookEvent,
 )
 from payouts.services import hold_accumulation, unhold_accumulation, webhooks
 from payouts.services.webhooks import delivering
 from payouts.services.webhooks.schedule import next_try
+from payouts.services.webhooks.telling import tell_of_payments
 from tests import factories
 from tests.factories import ACTOR
 from tests.lib.concurrency import PATIENCE_S, crew
@@ -175,6 +177,36 @@ def test_an_event_that_is_not_taken_holds_up_those_after_it_and_no_other_endpoin
     assert told(receiver) == [("payment.accumulated", name) for name in ("one", "one", "one", "two", "three")]
 
 
+def test_a_round_ends_with_the_event_that_is_not_taken_and_the_tries_behind_it_were_not_made(
+    receiver: ScriptedServer,
+) -> None:
+    made = endpoint(receiver.url)
+    record(*(f"p{number}" for number in range(5)))
+    receiver.say(Reply(), Reply(), Reply(status=500), Reply())
+
+    assert deliver() == 2
+
+    tries = WebhookAttempt.objects.order_by("pk")
+    assert [each.outcome for each in tries] == ["delivered", "delivered", "failed"]
+    counted = WebhookDelivery.objects.order_by("pk").values_list("attempts", flat=True)
+    assert list(counted) == [1, 1, 1, 0, 0]
+    make_due()
+    assert deliver() == 3
+    assert [name for _, name in told(receiver)] == ["p0", "p1", "p2", "p2", "p3", "p4"]
+    made.refresh_from_db()
+    assert made.failures == 0
+
+
+def test_more_than_a_round_holds_is_sent_in_one_sweep_and_in_order(receiver: ScriptedServer) -> None:
+    endpoint(receiver.url)
+    rows = factories.accumulations(*["1"] * 45)
+    tell_of_payments(event=WebhookEvent.HELD, accumulation_ids=[row.pk for row in rows], reason="a set")
+
+    assert deliver() == 45
+
+    assert [name for _, name in told(receiver)] == [row.payment_id for row in rows]
+
+
 def test_a_receiver_that_is_gone_is_told_nothing_more(receiver: ScriptedServer) -> None:
     made = endpoint(receiver.url)
     record("one", "two")
@@ -264,16 +296,16 @@ def test_a_process_that_dies_between_request_and_outcome_leads_to_the_same_event
             deliver()
 
     assert deliver() == 0, "the lease still runs"
-    [lost] = WebhookAttempt.objects.all()
-    assert lost.outcome == "unknown"
+    lost = list(WebhookAttempt.objects.all())
+    assert [each.outcome for each in lost] == ["unknown"] * 2
     WebhookEndpoint.objects.update(leased_until=timezone.now() - timedelta(seconds=1))
     assert deliver() == 2
 
-    assert told(receiver) == [("payment.accumulated", name) for name in ("one", "one", "two")]
-    assert receiver.asked[0].headers["webhook-id"] == receiver.asked[1].headers["webhook-id"]
-    assert receiver.asked[0].headers["webhook-id"] != receiver.asked[2].headers["webhook-id"]
-    lost.refresh_from_db()
-    assert lost.outcome == "unknown"
+    assert told(receiver) == [("payment.accumulated", name) for name in ("one", "two", "one", "two")]
+    ids = [asked.headers["webhook-id"] for asked in receiver.asked]
+    assert ids[:2] == ids[2:]
+    assert len(set(ids)) == 2
+    assert WebhookAttempt.objects.filter(pk__in=[each.pk for each in lost], ended_at__isnull=True).count() == 2
 
 
 @pytest.mark.slow
