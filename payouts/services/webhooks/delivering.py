@@ -171,6 +171,8 @@ def _take(endpoint_id: int) -> Round | None:
         waiting = endpoint.deliveries.waiting().select_related("accumulation__client").order_by("pk")
         # After a failure one is enough to see whether it is over.
         deliveries = list(waiting[: 1 if endpoint.failures else _MOST_IN_A_ROUND])
+        if not deliveries:
+            return None
         lease = now + LEASE
         WebhookEndpoint.objects.filter(pk=endpoint_id).update(leased_until=lease)
         WebhookDelivery.objects.filter(pk__in=[each.pk for each in deliveries]).update(attempts=F("attempts") + 1)

@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 # Of an answer the beginning is enough to see what was meant.
 _RESPONSE_KEPT = 4096
 _LONGEST_ERROR = 500
+_GIVEN_UP_AT_ONCE = 10_000
 _GONE = "The receiver says that it is gone for good (HTTP 410)."
 
 
@@ -82,12 +83,9 @@ def record(
 
 
 def give_up_of_disabled(*, now: datetime) -> int:
-    """Give up what waited for a disabled endpoint until its time was over; says how many."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _GIVE_UP_OF_DISABLED, {"now": now, "since": now - TRIED_FOR, "status": EndpointStatus.DISABLED.value}
-        )
-        return int(cursor.rowcount)
+    """Give up what waited for disabled endpoints until its time was over; says how many."""
+    disabled = WebhookEndpoint.objects.filter(status=EndpointStatus.DISABLED).values_list("pk", flat=True)
+    return sum(_give_up(pk, now) for pk in disabled)
 
 
 def _complete(made: Sequence[WebhookAttempt], outcomes: Sequence[Outcome], now: datetime) -> None:
@@ -114,7 +112,7 @@ def _go_on(endpoint: WebhookEndpoint, outcome: Outcome, delivery_id: int, now: d
         return
     delivery = WebhookDelivery.objects.get(pk=delivery_id)
     if delivery.tried_until <= now:
-        _give_up(endpoint, now)
+        _give_up(endpoint.pk, now)
     failures = endpoint.failures + 1
     found.update(
         leased_until=None,
@@ -127,12 +125,19 @@ def _go_on(endpoint: WebhookEndpoint, outcome: Outcome, delivery_id: int, now: d
     )
 
 
-def _give_up(endpoint: WebhookEndpoint, now: datetime) -> None:
-    """All of the endpoint whose time is over, now that a try has failed once more: the first, and what waited behind."""
+def _give_up(endpoint_id: int, now: datetime) -> int:
+    """Give up the endpoint's first events whose time is over, since nobody has taken them; says how many.
+
+    Not more than a statement can do in a moment: a batch's million have their time over together.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(_GIVE_UP, {"now": now, "since": now - TRIED_FOR, "endpoint": endpoint.pk})
-        given_up = cursor.rowcount
-    logger.warning("webhooks given up", extra={"endpoint": endpoint.pk, "events": given_up})
+        cursor.execute(
+            _GIVE_UP, {"now": now, "since": now - TRIED_FOR, "endpoint": endpoint_id, "most": _GIVEN_UP_AT_ONCE}
+        )
+        given_up: int = cursor.rowcount
+    if given_up:
+        logger.warning("webhooks given up", extra={"endpoint": endpoint_id, "events": given_up})
+    return given_up
 
 
 def _readable(body: bytes) -> str:
@@ -143,14 +148,9 @@ def _readable(body: bytes) -> str:
 
 _GIVE_UP = f"""
     UPDATE {WebhookDelivery._meta.db_table} SET given_up_at = %(now)s
-    WHERE endpoint_id = %(endpoint)s AND delivered_at IS NULL AND given_up_at IS NULL
-      AND coalesce(resent_at, created_at) <= %(since)s
-"""  # noqa: S608 (only names of ours)
-
-_GIVE_UP_OF_DISABLED = f"""
-    UPDATE {WebhookDelivery._meta.db_table} AS delivery SET given_up_at = %(now)s
-    FROM {WebhookEndpoint._meta.db_table} AS endpoint
-    WHERE endpoint.id = delivery.endpoint_id AND endpoint.status = %(status)s
-      AND delivery.delivered_at IS NULL AND delivery.given_up_at IS NULL
-      AND coalesce(delivery.resent_at, delivery.created_at) <= %(since)s
+    WHERE id IN (
+        SELECT id FROM {WebhookDelivery._meta.db_table}
+        WHERE endpoint_id = %(endpoint)s AND delivered_at IS NULL AND given_up_at IS NULL
+          AND coalesce(resent_at, created_at) <= %(since)s
+        ORDER BY id LIMIT %(most)s)
 """  # noqa: S608 (only names of ours)

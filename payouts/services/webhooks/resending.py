@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 KEPT_FOR = timedelta(days=60)
 _FORGOTTEN_AT_ONCE = 5000
+# A batch's million events are sent again in one statement.
+_SET_TIMEOUT = "SET LOCAL statement_timeout = '240s'"
 
 
 def resend_delivery(*, delivery_id: int, actor: Actor, reason: str) -> WebhookDelivery:
@@ -51,6 +53,8 @@ def resend_failed(*, endpoint_id: int, since: datetime, actor: Actor, reason: st
         endpoint = WebhookEndpoint.objects.select_for_update(of=("self",)).get(pk=endpoint_id)
         _need_enabled(endpoint)
         now = timezone.now()
+        with connection.cursor() as cursor:
+            cursor.execute(_SET_TIMEOUT)
         failed = endpoint.deliveries.given_up().filter(created_at__gte=since)
         count: int = failed.update(given_up_at=None, resent_at=now)
         if count:

@@ -23,6 +23,7 @@ from standardwebhooks import Webhook
 
 from config.lib import public_http
 from config.lib.http import CallInTransactionError, forbid_in_transaction
+from config.simulation.boundaries import Boundaries
 from payouts import gateways
 from payouts.models import (
     TRIED_FOR,
@@ -306,6 +307,39 @@ def test_a_process_that_dies_between_request_and_outcome_leads_to_the_same_event
     assert ids[:2] == ids[2:]
     assert len(set(ids)) == 2
     assert WebhookAttempt.objects.filter(pk__in=[each.pk for each in lost], ended_at__isnull=True).count() == 2
+
+
+@pytest.mark.slow
+def test_f67_a_crash_at_any_boundary_of_a_sweep_loses_nothing_and_keeps_the_order(receiver: ScriptedServer) -> None:
+    """As everywhere, where a process can die is found out: one sweep without a crash names the places."""
+    endpoint(receiver.url)
+
+    def sweep(*, die_at: str = "") -> Boundaries:
+        rows = factories.accumulations(*["1"] * 3)
+        tell_of_payments(event=WebhookEvent.HELD, accumulation_ids=[row.pk for row in rows], reason="a set")
+        receiver.asked.clear()
+        receiver.say(Reply(), Reply(status=500), Reply())
+        boundaries = Boundaries(die_at=die_at)
+        boundaries.survive(deliver)
+        return boundaries
+
+    def drain() -> None:
+        for _ in range(4):
+            make_due()
+            deliver()
+
+    places = sweep().places
+    drain()
+    assert any("commit in delivering" in place for place in places), places
+    assert any("commit in outcomes" in place for place in places), places
+    for place in places:
+        assert sweep(die_at=place).is_dead, place
+        drain()
+
+        expected = list(WebhookDelivery.objects.order_by("-pk")[:3])[::-1]
+        seen = list(dict.fromkeys(asked.headers["webhook-id"] for asked in receiver.asked))
+        assert seen == [each.message_id for each in expected], place
+        assert {each.state for each in WebhookDelivery.objects.all()} == {"delivered"}, place
 
 
 @pytest.mark.slow
