@@ -189,7 +189,8 @@ def test_f49_what_the_books_no_longer_say_is_not_signed_again(world: World) -> N
     with no_blocks(world.anvil):
         payment = on_the_wire(world)
         let_time_pass(payment)
-        ExchangeOrder.objects.update(payin_address="0x70997970C51812dc3A010C7d01b50e0d17dc79C8")
+        with unguarded(ExchangeOrder):
+            ExchangeOrder.objects.update(payin_address="0x70997970C51812dc3A010C7d01b50e0d17dc79C8")
 
         payment = look(payment)
 
