@@ -97,6 +97,8 @@ if len(set(ETH_RPC_URLS)) < len(ETH_RPC_URLS):
     _read.problem("ETH_RPC_URLS", "must name each node once: one that agrees with itself proves nothing")
 ETH_CHAIN_ID = _read.whole("ETH_CHAIN_ID", default=1 if LIVE else 31337, minimum=1, maximum=2**63)
 ETH_CONFIRMATIONS = _read.whole("ETH_CONFIRMATIONS", default=12 if LIVE else 2, minimum=1, maximum=10_000)
+# What more it takes to be final: nothing, or that the chain's consensus says so (the tag `finalized`, a quarter of an hour).
+ETH_FINALITY = _read.word("ETH_FINALITY", default="confirmations", choices=("confirmations", "finalized"))
 # In the sandbox: the first account of a development chain, and the contract it deploys first.
 _SANDBOX_WALLET = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
 _SANDBOX_CONTRACT = "0x5FbDB2315678afecb367f032d93F642f64180aa3"

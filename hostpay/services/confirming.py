@@ -25,6 +25,7 @@ from hostpay.models import (
 )
 from hostpay.providers.ethereum import BroadcastOutcome, Receipt
 from hostpay.services.cancelling import note_if_too_late
+from hostpay.services.finality import is_final, last_final_block
 from hostpay.services.replacing import ask_if_stuck
 from hostpay.services.sending import IT_IS_OUT, NOT_YET, send, somebody_elses, why_not_send
 from hostpay.services.steps import Poll, Proceed, Review, Said, Wait
@@ -102,18 +103,6 @@ def await_finality(*, payment: HostPayment, actor: Actor) -> Said:
     return Proceed()
 
 
-def is_final(receipt: Receipt) -> bool:
-    """Whether the receipt's block is in the chain with the confirmations that the settings ask for.
-
-    Raises:
-        ProviderError: the node did not answer.
-    """
-    node = gateways.node()
-    if node.block_number() - receipt.block_number + 1 < settings.ETH_CONFIRMATIONS:
-        return False
-    return node.block(receipt.block_number).hash == receipt.block_hash
-
-
 def _not_mined(payment: HostPayment, variants: list[Transaction], actor: Actor) -> Said:
     newest = variants[0]
     if newest.status == TransactionStatus.SIGNED or gateways.node().transaction(newest.tx_hash) is None:
@@ -162,8 +151,7 @@ def _used_elsewhere(payment: HostPayment, variants: list[Transaction], actor: Ac
     if foreign is None:
         return None
     node, slot = gateways.node(), variants[0].slot
-    last_final = max(node.block_number() - settings.ETH_CONFIRMATIONS + 1, 0)
-    if node.nonce(slot.wallet.address, last_final) <= slot.nonce:
+    if node.nonce(slot.wallet.address, last_final_block()) <= slot.nonce:
         return foreign
     with transaction.atomic():
         payment.locked()

@@ -26,7 +26,7 @@ from hostpay.models import (
     WriteOff,
 )
 from hostpay.providers.addresses import is_hash
-from hostpay.services.confirming import is_final
+from hostpay.services.finality import is_final
 from hostpay.services.receiving import find_named, find_unnamed
 from hostpay.services.refunding import Returned, close_refunded, find_refund, why_impossible
 

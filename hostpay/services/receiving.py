@@ -17,7 +17,7 @@ from hostpay import gateways
 from hostpay.models import GIVEN_UP, ExchangeOrder, HostPayment, OrderStatus, PaymentStatus, Receipt, Transaction
 from hostpay.providers.ethereum import Receipt as ChainReceipt
 from hostpay.providers.ethereum import TransferLog
-from hostpay.services.confirming import is_final
+from hostpay.services.finality import is_final
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from hostpay.models import (
     TransactionStatus,
     Wallet,
 )
-from hostpay.services.confirming import is_final
+from hostpay.services.finality import is_final
 from hostpay.services.steps import Proceed, Review, Said, Wait
 
 # Refunds are sent by hand at some providers: a working day is no reason to call anybody.

@@ -272,3 +272,20 @@ def test_a_payment_is_final_only_with_all_confirmations(world: World, settings: 
             statuses.append(look(payment).status)
 
     assert statuses == [PaymentStatus.MINED, PaymentStatus.MINED, PaymentStatus.FINAL]
+
+
+def test_f55_with_the_chains_own_finality_confirmations_alone_are_not_final(world: World, settings: Settings) -> None:
+    settings.ETH_FINALITY, settings.ETH_CONFIRMATIONS = "finalized", 1
+    with no_blocks(world.anvil):
+        payment = on_the_wire(world)
+        world.anvil.mine()
+        look(payment)
+
+        payment = look(payment)
+
+        block = int(variants(payment)[0].block_number or 0)
+        finalized = int(world.anvil.rpc("eth_getBlockByNumber", "finalized", False)["number"], 16)
+        assert (payment.status, finalized < block) == ("mined", True)
+        world.anvil.mine(5)
+        payment = look(payment)
+    assert payment.status in {"final", "settled"}

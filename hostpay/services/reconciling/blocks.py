@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from django.conf import settings
-
-from hostpay import gateways
+from hostpay.services.finality import last_final_block
 
 
 def settled_block() -> int:
@@ -13,4 +11,4 @@ def settled_block() -> int:
     Raises:
         ProviderError: the node did not answer.
     """
-    return max(gateways.node().block_number() - settings.ETH_CONFIRMATIONS + 1, 0)
+    return last_final_block()

@@ -29,7 +29,7 @@ from hostpay.models import (
 )
 from hostpay.providers.ethereum import Receipt, SentTransaction
 from hostpay.providers.rebuilding import signed_bytes
-from hostpay.services.confirming import is_final
+from hostpay.services.finality import is_final
 from hostpay.services.halting import halt_wallet, lift_halt
 from hostpay.services.operating import retry_payment
 from hostpay.services.reconciling.blocks import settled_block
