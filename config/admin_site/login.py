@@ -36,6 +36,8 @@ class LoginForm(AuthenticationForm):
         except ValidationError:
             logger.warning("log-in failed")
             raise
-        forgive_login(username=username, address=address)
-        logger.info("logged in", extra={"user": username})
+        # Without a name or a password Django looks at nothing, and refuses nothing here either.
+        if self.get_user() is not None:
+            forgive_login(username=username, address=address)
+            logger.info("logged in", extra={"user": username})
         return given

@@ -50,13 +50,15 @@ def take_turn_to_log_in(*, username: str, address: str) -> int:
     it back. There is no bound for a name from all addresses together: whoever wanted could keep its owner out by it.
     """
     now = timezone.now()
-    bounds = {_pair(username, address): _FREE_OF_PAIR, _network_of(address): _FREE_OF_ADDRESS}
     with transaction.atomic():
-        # In one order, whoever comes.
-        rows = [_locked(who, now) for who in sorted(bounds)]
-        wait_s = max(_wait_s(row, bounds[row.who], now) for row in rows)
-        if wait_s:
-            return wait_s
+        # The address first: one that has to wait makes no further rows, whatever names it thinks of.
+        rows = []
+        for who, free in ((_network_of(address), _FREE_OF_ADDRESS), (_pair(username, address), _FREE_OF_PAIR)):
+            row = _locked(who, now)
+            wait_s = _wait_s(row, free, now)
+            if wait_s:
+                return wait_s
+            rows.append(row)
         for row in rows:
             row.failures, row.failed_at = row.failures + 1, now
             row.save()

@@ -77,6 +77,25 @@ def test_one_address_cannot_try_many_names() -> None:
     assert "Too many" in answers[20]
 
 
+def test_an_empty_password_forgives_no_guess(caplog: pytest.LogCaptureFixture) -> None:
+    with time_machine.travel(NOON, tick=False):
+        for _ in range(4):
+            log_in()
+        assert log_in("").status_code == 200
+
+        assert said(log_in(PASSWORD)) == "Too many tries. Wait a minute."
+    assert "logged in" not in caplog.text
+
+
+def test_an_address_that_has_to_wait_leaves_no_further_rows() -> None:
+    with time_machine.travel(NOON, tick=False):
+        for number in range(50):
+            log_in(username=f"name-{number}")
+
+    # One for each of the twenty that were heard, and one for the address.
+    assert FailedTries.objects.count() == 21
+
+
 def test_nobody_else_is_kept_out() -> None:
     with time_machine.travel(NOON, tick=False):
         for _ in range(6):
