@@ -18,16 +18,15 @@ from config.lib.adminkit.links import linked
 from config.lib.adminkit.operations import ConfirmForm, Done, Operation
 from config.lib.adminkit.pages import Page, Section, Table, columns, facts
 from config.lib.audit import Actor
-from config.lib.differences import Line, Verdict
+from config.lib.differences import Line, Verdict, open_lines
 from config.lib.errors import ProviderError, RefusedError
 from config.reconciliation import BATCHES, CHAIN, PROVIDER
 from hostpay.models import AcceptedDifference, Reconciliation, Result, Scope
 from hostpay.services.reconciling import readopt_sent, sign_off
-from hostpay.services.reconciling.runs import lines_of, why_not_sign_off
+from hostpay.services.reconciling.runs import lines_of, why_not_sign_off, worst_first
 
 # Nobody waits for a run longer than this; the daily one comes anyway.
 _ASKED_FOR_S = 600
-_ORDER = (Verdict.ALARM, Verdict.DIFFERS, Verdict.NOTED, Verdict.ACCEPTED, Verdict.AGREES)
 _PILLS = {
     Verdict.ALARM: ("failed", "alarm"),
     Verdict.DIFFERS: ("failed", "differs"),
@@ -72,12 +71,11 @@ def _sign(run: Reconciliation, actor: Actor, given: dict[str, Any]) -> Done:
 
 
 def _sign_consequence(run: Reconciliation) -> str:
-    differing = [line for line in lines_of(run) if line.is_open]
-    named = "; ".join(str(line) for line in differing[:5])
-    more = f"; and {len(differing) - 5} more" if len(differing) > 5 else ""
+    differing = worst_first(open_lines(lines_of(run)))
+    named = "; ".join(f"{line.verdict}: {line}" for line in differing)
     return (
-        f"You say that you know the reason of each of these {len(differing)} differences, and that it is in order: {named}"
-        f"{more}. Exactly these figures are told no more as differences; any other figure is. Nothing else is changed: a "
+        f"You say that you know the reason of each of these {len(differing)} differences, and that it is in order: {named}."
+        " Exactly these figures are told no more as differences; any other figure is. Nothing else is changed: a "
         "halted wallet stays halted."
     )
 
@@ -242,7 +240,7 @@ def _part(run: Reconciliation, name: str) -> Section:
     title, theirs = _PARTS[name]
     if name in run.failures:
         return facts(title, ("Could not be asked", run.failures[name]))
-    lines = sorted(lines_of(run, name), key=lambda line: _ORDER.index(line.verdict))
+    lines = worst_first(lines_of(run, name))
     return Table(
         title=title,
         columns=columns("What", "Our books", "Difference", theirs, "What next"),

@@ -25,18 +25,27 @@ OPEN = (Verdict.DIFFERS, Verdict.ALARM)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One thing compared: its row, the figures on both sides, and what to do where they differ."""
+    """One thing compared: its row, the figures on both sides, and what to do where they differ.
+
+    `is_acceptable`: whether a person may take it on. What can be mended, or was not looked at whole, is not there to be
+    known.
+    """
 
     row: str
     ours: str
     theirs: str
     verdict: Verdict = Verdict.AGREES
     next_step: str = ""
+    is_acceptable: bool = True
 
     @property
     def key(self) -> str:
-        """The same for the same figures of the same row, in every run: what a person accepted once is known again."""
-        return hashlib.sha256(json.dumps([self.row, self.ours, self.theirs]).encode()).hexdigest()
+        """The same for the same figures of the same row, in every run: what a person accepted once is known again.
+
+        Unless it is judged worse by then.
+        """
+        said = [self.row, self.ours, self.theirs, self.verdict.value]
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
     @property
     def is_open(self) -> bool:

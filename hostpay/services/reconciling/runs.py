@@ -18,6 +18,7 @@ from hostpay.models import AcceptedDifference, Reconciliation, Result, Scope
 logger = logging.getLogger(__name__)
 
 _PEOPLE = (ActorKind.ADMIN, ActorKind.COMMAND)
+_WORST = (Verdict.ALARM, Verdict.DIFFERS, Verdict.NOTED, Verdict.ACCEPTED, Verdict.AGREES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +66,8 @@ def sign_off(*, run: Reconciliation, actor: Actor, reason: str) -> None:
     """Take on what a run found: its differences, with exactly their figures, are told no more as differences.
 
     Raises:
-        RefusedError: no reason, no person, it was signed off before, or a part of it was never asked.
+        RefusedError: no reason, no person, it was signed off before, a part of it was never asked, a later run has other
+            figures, or a difference can be mended.
     """
     if actor.kind not in _PEOPLE:
         raise RefusedError(why=f"Only a person signs a run off, not {actor}.", next_step="Ask an operator.")
@@ -75,7 +77,7 @@ def sign_off(*, run: Reconciliation, actor: Actor, reason: str) -> None:
         row = Reconciliation.objects.select_for_update().get(pk=run.pk)
         why_not = why_not_sign_off(row)
         if why_not:
-            raise RefusedError(why=why_not, next_step="Look at the latest run.")
+            raise RefusedError(why=why_not, next_step="Then look at the latest run.")
         Reconciliation.objects.filter(pk=row.pk).update(
             signed_off_at=clock.now(), signed_off_by=str(actor), sign_off_reason=reason.strip()
         )
@@ -99,7 +101,12 @@ def why_not_sign_off(run: Reconciliation) -> str:
         return "It found no difference."
     if run.result == Result.FAILED:
         return "A part of it could not be asked, and nobody can vouch for what was not seen."
-    return ""
+    later = Reconciliation.objects.filter(pk__gt=run.pk, scope=run.scope, subject=run.subject)
+    newest = later.exclude(result=Result.FAILED).order_by("-pk").first()
+    if newest is not None:
+        return f"Run {newest.pk} has looked at the same since."
+    to_mend = [line for line in worst_first(lines_of(run)) if line.is_open and not line.is_acceptable]
+    return f"It can be mended, and is nothing to be known: {to_mend[0]}. {to_mend[0].next_step}" if to_mend else ""
 
 
 def lines_of(run: Reconciliation, part: str | None = None) -> list[Line]:
@@ -111,10 +118,16 @@ def lines_of(run: Reconciliation, part: str | None = None) -> list[Line]:
             theirs=each["theirs"],
             verdict=Verdict(each["verdict"]),
             next_step=each["next_step"],
+            is_acceptable=each.get("is_acceptable", True),
         )
         for each in run.lines
         if part is None or each["part"] == part
     ]
+
+
+def worst_first(lines: Iterable[Line]) -> list[Line]:
+    """Alarms before all else, and what agrees last."""
+    return sorted(lines, key=lambda line: _WORST.index(line.verdict))
 
 
 def without_accepted(lines: Iterable[Line]) -> list[Line]:
@@ -126,7 +139,9 @@ def without_accepted(lines: Iterable[Line]) -> list[Line]:
         )
     )
     return [
-        replace(line, verdict=Verdict.ACCEPTED, next_step="") if line.is_open and line.key in known else line
+        replace(line, verdict=Verdict.ACCEPTED, next_step="")
+        if line.is_open and line.is_acceptable and line.key in known
+        else line
         for line in found
     ]
 
@@ -136,7 +151,7 @@ def latest_settled(*scopes: Scope) -> Reconciliation | None:
     return Reconciliation.objects.settled().filter(scope__in=scopes).order_by("-id").first()
 
 
-def _plain(part: str, line: Line) -> dict[str, str]:
+def _plain(part: str, line: Line) -> dict[str, str | bool]:
     return {
         "part": part,
         "row": line.row,
@@ -144,4 +159,5 @@ def _plain(part: str, line: Line) -> dict[str, str]:
         "theirs": line.theirs,
         "verdict": line.verdict.value,
         "next_step": line.next_step,
+        "is_acceptable": line.is_acceptable,
     }
