@@ -25,11 +25,15 @@ def halt_wallet(*, wallet: Wallet, actor: Actor, reason: str) -> None:
         logger.error("wallet halted", extra={"wallet": str(wallet), "actor": str(actor), "reason": reason})
 
 
-def lift_halt(*, wallet: Wallet, actor: Actor, reason: str) -> None:
+def lift_halt(*, wallet: Wallet, actor: Actor, reason: str, accounted: int | None = None) -> None:
     """Let the wallet sign again, from the nonce at which the chain is now.
 
+    Args:
+        accounted: so many nonces the caller has accounted for; if chain or pool have another by now, nothing is lifted.
+
     Raises:
-        RefusedError: it is not halted, no reason is given, or transactions of it wait in the node's pool.
+        RefusedError: it is not halted, no reason is given, transactions of it wait in the node's pool, or there are others
+            than were accounted for.
         ProviderError: the node did not answer.
     """
     if not reason.strip():
@@ -40,6 +44,11 @@ def lift_halt(*, wallet: Wallet, actor: Actor, reason: str) -> None:
         row = Wallet.objects.select_for_update().get(pk=wallet.pk)
         if row.halted_at is None:
             raise RefusedError(why=f"Wallet {row.address} is not halted.", next_step="Nothing is to be done.")
+        if accounted is not None and (on_chain, in_pool) != (accounted, accounted):
+            raise RefusedError(
+                why=f"{accounted} nonces are accounted for; by now the chain has used {on_chain}, and its pool {in_pool}.",
+                next_step="Look at what came meanwhile, and try again.",
+            )
         if in_pool > on_chain and not row.payments.on_the_wire().exists():
             raise RefusedError(
                 why=f"{in_pool - on_chain} transactions of the wallet wait in the node's pool, and none of them is ours.",
