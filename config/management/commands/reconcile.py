@@ -120,7 +120,9 @@ class Command(BaseCommand):
         for adopted in done.adopted:
             out.write(f"adopted: {adopted.tx_hash}, nonce {adopted.slot.nonce}, payment {adopted.slot.payment_id}")
         if not done.adopted:
-            out.write("nothing proved itself as ours; nothing was adopted")
+            out.write("nothing was adopted")
+        for why in done.waiting:
+            out.write(f"waiting: {why}")
         out.write("the wallet may sign" if done.is_open else "the wallet stays halted; see what is left below")
 
     def _attach(self, order_id: str, payment_id: UUID, reason: str, *, is_silent: bool) -> None:

@@ -44,7 +44,7 @@ def reconcile_chain(*, since_block: int | None = None) -> ChainReport:
     block = settled_block()
     before = latest_settled(Scope.ALL, Scope.CHAIN)
     start = min(_start(wallet, before, block), block + 1 if since_block is None else since_block)
-    line = examine_line(wallet, settled_block=block)
+    line = examine_line(wallet, settled_block=block, known_up_to=before.block_number if before else None)
     now = read_balances(wallet, block)
     logs = arrived(wallet, from_block=start, to_block=block)
     lines = [

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from django.conf import settings
 from django.db.models import Max, Min
@@ -12,6 +13,7 @@ from config.lib.differences import Line, Verdict, compared
 from config.lib.money import ETH, format_units
 from hostpay import gateways
 from hostpay.models import (
+    TERMINAL,
     AcceptedDifference,
     ExchangeOrder,
     HostPayment,
@@ -29,6 +31,8 @@ from hostpay.providers.rebuilding import signed_bytes
 MOST_LOOKED_UP = 50
 _ENDED = (TransactionStatus.MINED, TransactionStatus.FINAL, TransactionStatus.REVERTED)
 _STILL_OUT = (PaymentStatus.SIGNED, PaymentStatus.BROADCAST)
+# As `_said` writes it into rows that are never changed.
+_SAID = re.compile(r" to (?P<to>0x[0-9a-fA-F]{40}|a new contract) by 0x[0-9a-f]{64} in block (?P<block>[0-9]+)$")
 ADOPT = "manage.py reconcile --chain --adopt --reason …"
 
 
@@ -49,13 +53,15 @@ class NonceLine:
     provable: list[Provable] = field(default_factory=list)
     sent: list[SentTransaction] = field(default_factory=list)
     costs_unknown: bool = False
+    used: int = 0
 
 
-def examine_line(wallet: Wallet, *, settled_block: int, anew: bool = False) -> NonceLine:
+def examine_line(wallet: Wallet, *, settled_block: int, known_up_to: int | None = None) -> NonceLine:
     """Account for every nonce below the chain's. What is not of ours is looked up and told with what it did.
 
     Args:
-        anew: look up also what a person has accepted: it may prove itself as ours after all.
+        known_up_to: what a person has accepted of blocks up to this one is not looked up again, unless it is at an order of
+            ours; without it all is, since it may prove itself as ours after all.
 
     Raises:
         ProviderError: the node did not answer, or does not keep what was asked for.
@@ -65,16 +71,16 @@ def examine_line(wallet: Wallet, *, settled_block: int, anew: bool = False) -> N
     head = node.block_number()
     used = node.nonce(wallet.address, head)
     pooled = node.nonce(wallet.address, "pending")
-    found = NonceLine()
+    found = NonceLine(used=used)
     wallet.refresh_from_db()
     found.lines.append(_next_nonce(wallet, used, pooled))
     _before_the_books(wallet, used, found)
-    looked_into = _looked_into(wallet)
+    looked_into = accepted_nonces(wallet)
     slots: dict[int, NonceSlot | None] = dict.fromkeys(_unknown(wallet, used, found))
     slots |= {slot.nonce: slot for slot in _undecided(wallet, used)}
     for nonce, slot in sorted(slots.items()):
         known = looked_into.get(nonce)
-        if known is not None and not anew:
+        if known is not None and _is_settled(known, known_up_to):
             found.lines.append(known)
             continue
         try:
@@ -91,6 +97,8 @@ def match(sent: SentTransaction, wallet: Wallet, slot: NonceSlot | None) -> Prov
     """The payment that the transaction was signed for, if our key signed it: nonce, receiver and value leave no other."""
     order = _order_at(sent)
     if order is None or sent.data or int(order.send_units) != sent.value_wei or not order.is_current:
+        return None
+    if sent.signature is None or sent.signature.chain_id != wallet.chain_id:
         return None
     payment = order.payment
     if payment.wallet_id != wallet.pk:
@@ -109,16 +117,16 @@ def match(sent: SentTransaction, wallet: Wallet, slot: NonceSlot | None) -> Prov
 def _next_nonce(wallet: Wallet, used: int, pooled: int) -> Line:
     expected = used if wallet.next_nonce is None else wallet.next_nonce
     row = f"next nonce of wallet {wallet.address}"
-    if expected == used + 1 and wallet.payments.on_the_wire().exists():
-        return Line(row=row, ours=str(expected), theirs=f"{used}, and a payment of ours is out", verdict=Verdict.AGREES)
-    if expected == used < pooled:
+    if pooled > max(expected, used):
         return Line(
             row=row,
             ours=str(expected),
-            theirs=f"{used}, and {pooled - used} more in the node's pool",
+            theirs=f"{used}, and {pooled - max(expected, used)} more in the node's pool that are not ours",
             verdict=Verdict.ALARM,
             next_step="Somebody else uses the key: pause signing, and find out who.",
         )
+    if expected == used + 1 and wallet.payments.on_the_wire().exists():
+        return Line(row=row, ours=str(expected), theirs=f"{used}, and a payment of ours is out", verdict=Verdict.AGREES)
     ahead = "The node lags, or a transaction of ours is gone; the same bytes are sent again with the next payment."
     behind = "The books are behind the chain: see each nonce that they do not know."
     return compared(row, expected, used, next_step=ahead if expected > used else behind)
@@ -145,8 +153,8 @@ def _unknown(wallet: Wallet, used: int, found: NonceLine) -> list[int]:
     return newest
 
 
-def _looked_into(wallet: Wallet) -> dict[int, Line]:
-    """What a person has accepted of single nonces: who used one does not change, so it is not looked up again."""
+def accepted_nonces(wallet: Wallet) -> dict[int, Line]:
+    """What a person has accepted of single nonces."""
     found = {}
     ours = AcceptedDifference.objects.filter(row__startswith="nonce ", row__endswith=f" of {wallet.address}")
     for accepted in ours:
@@ -154,6 +162,17 @@ def _looked_into(wallet: Wallet) -> dict[int, Line]:
             row=accepted.row, ours=accepted.ours, theirs=accepted.theirs, verdict=Verdict.ACCEPTED
         )
     return found
+
+
+def _is_settled(accepted: Line, known_up_to: int | None) -> bool:
+    """Whether who used the nonce changes no more, its cost is in a settled balance, and no order of ours was paid by it."""
+    if known_up_to is None:
+        return False
+    told = _SAID.search(accepted.theirs)
+    if told is None:
+        return True
+    is_paid_order = ExchangeOrder.objects.filter(payin_address__iexact=told["to"]).exists()
+    return int(told["block"]) <= known_up_to and not is_paid_order
 
 
 def _undecided(wallet: Wallet, used: int) -> Sequence[NonceSlot]:
@@ -178,7 +197,7 @@ def _look_up(
         return
     provable = match(sent, wallet, slot)
     if provable is None or signed_bytes(sent) is None:
-        found.lines.append(_foreign(sent, slot))
+        found.lines.append(_cancel(sent, slot) if _is_cancel(sent, slot) else _foreign(sent, slot))
         return
     if sent.block_number <= settled_block:
         found.provable.append(provable)
@@ -241,6 +260,7 @@ def _provable_line(provable: Provable, *, is_final: bool) -> Line:
         theirs=_said(sent),
         verdict=Verdict.DIFFERS,
         next_step=wait if is_final else not_yet,
+        is_acceptable=False,
     )
 
 
@@ -251,7 +271,7 @@ def _foreign(sent: SentTransaction, slot: NonceSlot | None) -> Line:
         ours += f"; it paid order {order} ({order.status}) of payment {order.payment_id} ({order.payment.status})"
         next_step = (
             "Money of ours is at that order. Keep the wallet halted, release nothing of that payment, and ask the"
-            " exchange for it; then sign the run off."
+            " exchange for it; when that payment has ended, reconcile again and sign the run off."
         )
     else:
         next_step = (
@@ -260,7 +280,32 @@ def _foreign(sent: SentTransaction, slot: NonceSlot | None) -> Line:
             " stolen: pause signing and move the funds."
         )
     row = _row(sent.from_address, sent.nonce)
-    return Line(row=row, ours=ours, theirs=_said(sent), verdict=Verdict.ALARM, next_step=next_step)
+    return Line(
+        row=row,
+        ours=ours,
+        theirs=_said(sent),
+        verdict=Verdict.ALARM,
+        next_step=next_step,
+        # Taken on too soon it would be paid a second time.
+        is_acceptable=order is None or order.payment.status in TERMINAL,
+    )
+
+
+def _is_cancel(sent: SentTransaction, slot: NonceSlot | None) -> bool:
+    if slot is None or sent.data or sent.value_wei:
+        return False
+    return sent.to_address == sent.from_address and signed_bytes(sent) is not None
+
+
+def _cancel(sent: SentTransaction, slot: NonceSlot | None) -> Line:
+    """Signed by our key on our nonce: what a cancel leaves that a backup has forgotten."""
+    line = _foreign(sent, slot)
+    return replace(
+        line,
+        ours=f"{line.ours}; a transfer of nothing to ourselves, as a cancel is",
+        next_step="If two of you let it be cancelled, the payment moved nothing: sign the run off, and lift the halt. If"
+        " nobody did, the key is stolen: pause signing and move the funds.",
+    )
 
 
 def _accounted(wallet: Wallet, used: int) -> Line:

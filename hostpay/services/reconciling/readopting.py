@@ -7,6 +7,7 @@ and the wallet's signature. Nothing is signed or sent here.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from config.lib import clock
 from config.lib.audit import Actor, ActorKind
 from config.lib.differences import Line, Verdict, open_lines
 from config.lib.errors import RefusedError
+from config.lib.lifecycle import StaleRowError
 from config.lib.money import ETH, format_units
 from hostpay import gateways
 from hostpay.models import (
@@ -33,7 +35,7 @@ from hostpay.services.finality import is_final
 from hostpay.services.halting import halt_wallet, lift_halt
 from hostpay.services.operating import retry_payment
 from hostpay.services.reconciling.blocks import settled_block
-from hostpay.services.reconciling.line import Provable, examine_line, match
+from hostpay.services.reconciling.line import Provable, accepted_nonces, examine_line, match
 from hostpay.services.reconciling.runs import without_accepted
 from hostpay.services.variants import drop_others, mark_in_block, mark_sent, variants_of
 from hostpay.services.wallets import our_wallet
@@ -41,21 +43,34 @@ from hostpay.services.wallets import our_wallet
 logger = logging.getLogger(__name__)
 
 _PEOPLE = (ActorKind.ADMIN, ActorKind.COMMAND)
+_FOUND = "found on chain, signed by our key, unknown to the books"
+_AHEAD = "the chain knows more than the books"
+# Halts over nonces, as written here, where it is signed and where it is sent: to these adopting is the answer.
+_ANSWERED = (_AHEAD, "the wallet's key was used elsewhere: ", "is used on chain, and not by any transaction of ours")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readopted:
-    """What was taken into the books, what nobody can prove, and whether the wallet may sign again."""
+    """What was taken into the books, what nobody can prove, and whether the wallet may sign again.
+
+    `waiting`: why something that proves itself was not taken, or the gate was not opened; each a sentence.
+    """
 
     adopted: list[Transaction]
     left: list[Line]
+    waiting: list[str]
     is_open: bool
+
+
+class _NotYetError(Exception):
+    """It proves itself, and cannot be taken now; the text says why, and what then."""
 
 
 def readopt_sent(*, actor: Actor, reason: str) -> Readopted:
     """Close the gate, adopt every final transaction of the wallet that proves itself, and open the gate if that is all.
 
-    While one nonce is left unexplained the wallet stays halted, and a person must look.
+    While one nonce is left unexplained the wallet stays halted, and a person must look. A halt that is not about nonces is
+    its own person's to lift. What was stopped half-way goes on when it is called again.
 
     Raises:
         RefusedError: no reason, or not a person who asks.
@@ -66,49 +81,94 @@ def readopt_sent(*, actor: Actor, reason: str) -> Readopted:
     if not reason.strip():
         raise RefusedError(why="This needs a reason.", next_step="Say why; it goes into the history.")
     wallet = our_wallet()
-    found = examine_line(wallet, settled_block=settled_block(), anew=True)
+    found = examine_line(wallet, settled_block=settled_block())
     left = open_lines(without_accepted(found.lines))
     # A node that lags shows less than the books have, and is no reason to halt.
     unknown = [line for line in left if line.verdict is Verdict.ALARM or line.row.startswith("nonce")]
     if unknown or found.provable:
         told = "; ".join(map(str, unknown)) or "what was accepted is ours after all"
-        halt_wallet(wallet=wallet, actor=actor, reason=f"the chain knows more than the books: {told}")
-    adopted = [taken for provable in found.provable if (taken := _adopt(wallet, provable, actor, reason)) is not None]
+        halt_wallet(wallet=wallet, actor=actor, reason=f"{_AHEAD}: {told}")
+    adopted, waiting = _adopt_all(wallet, found.provable, actor, reason)
     if adopted:
-        left = open_lines(without_accepted(examine_line(wallet, settled_block=settled_block()).lines))
+        found = examine_line(wallet, settled_block=settled_block())
+        left = open_lines(without_accepted(found.lines))
     wallet.refresh_from_db()
-    if adopted and not left and wallet.halted_at is not None:
-        _open_gate(wallet, adopted, actor, reason)
+    if not left and wallet.halted_at is not None:
+        waiting += _open_gate(wallet, found.used, actor, reason)
         wallet.refresh_from_db()
-    return Readopted(adopted=adopted, left=left, is_open=wallet.halted_at is None)
+    return Readopted(adopted=adopted, left=left, waiting=waiting, is_open=wallet.halted_at is None)
 
 
-def _open_gate(wallet: Wallet, adopted: list[Transaction], actor: Actor, reason: str) -> None:
-    """Let the wallet sign again, and the payments go on that waited for nothing but the answer to its halt."""
+def _adopt_all(wallet: Wallet, found: list[Provable], actor: Actor, reason: str) -> tuple[list[Transaction], list[str]]:
+    adopted, waiting = [], []
+    for provable in found:
+        try:
+            adopted.append(_adopt(wallet, provable, actor, reason))
+        except (_NotYetError, StaleRowError) as error:
+            waiting.append(f"nonce {provable.sent.nonce} of payment {provable.payment.pk}: {error}")
+    return adopted, waiting
+
+
+def _open_gate(wallet: Wallet, accounted: int, actor: Actor, reason: str) -> list[str]:
+    """Let the wallet sign again, if that is what adopting answers, and the payments go on that waited for nothing else.
+
+    Why not, if it does not; and which payment did not go on.
+    """
     halted_because = wallet.halted_reason
-    hashes = ", ".join(each.tx_hash for each in adopted)
-    accounted = f"every nonce is accounted for, with {hashes} adopted: {reason}"
-    lift_halt(wallet=wallet, actor=actor, reason=accounted)
+    if not any(each in halted_because for each in _ANSWERED):
+        return [f"every nonce is accounted for, and the wallet was halted over something else: {halted_because}"]
+    hashes = ", ".join(each.tx_hash for each in _adopted_since(wallet))
+    if not hashes:
+        return ["nothing was adopted since the wallet was halted: lift the halt on its page, if you know the reason"]
+    said = f"every nonce is accounted for, with {hashes} adopted: {reason}"
+    try:
+        lift_halt(wallet=wallet, actor=actor, reason=said, accounted=accounted)
+    except RefusedError as refusal:
+        return [str(refusal)]
+    waiting = []
     for payment in wallet.payments.filter(status=PaymentStatus.ORDERED, review_reason=halted_because):
-        retry_payment(payment=payment, actor=actor, reason=accounted)
+        try:
+            retry_payment(payment=payment, actor=actor, reason=said)
+        except (RefusedError, StaleRowError) as error:
+            waiting.append(f"payment {payment.pk} was not let go on: {error}")
+    return waiting
 
 
-def _adopt(wallet: Wallet, provable: Provable, actor: Actor, reason: str) -> Transaction | None:
-    """The transaction's row, with its payment as far as the chain proves; None if it does not prove itself after all."""
+def _adopted_since(wallet: Wallet) -> Iterable[Transaction]:
+    """What was adopted under this halt, also by a call that was stopped before it could open the gate."""
+    found = Transaction.objects.filter(
+        slot__wallet=wallet,
+        status_changes__reason__startswith=_FOUND,
+        status_changes__created_at__gte=wallet.halted_at,
+    )
+    return found.order_by("slot__nonce").distinct()
+
+
+def _adopt(wallet: Wallet, provable: Provable, actor: Actor, reason: str) -> Transaction:
+    """The transaction's row, with its payment as far as the chain proves.
+
+    Raises:
+        _NotYetError: it is not final after all, or not this payment's, or another payment is before it.
+    """
     raw = signed_bytes(provable.sent)
     receipt = gateways.node().receipt(provable.sent.tx_hash)
     if raw is None or receipt is None or not is_final(receipt):
-        return None
+        raise _NotYetError("its receipt is not final; adopt again in some minutes")
     with transaction.atomic():
         row = Wallet.objects.select_for_update().get(pk=wallet.pk)
         payment = provable.payment.locked()
         slot = NonceSlot.objects.filter(wallet=row, nonce=provable.sent.nonce).first()
         still = match(provable.sent, row, slot)
-        is_busy = row.payments.on_the_wire().exclude(pk=payment.pk).exists()
-        if still is None or still.payment.pk != payment.pk or is_busy:
-            return None
+        if still is None or still.payment.pk != payment.pk:
+            raise _NotYetError("payment or order have changed meanwhile; adopt again")
+        before = row.payments.on_the_wire().exclude(pk=payment.pk).first()
+        if before is not None:
+            raise _NotYetError(
+                f"payment {before.pk} is {before.status} and comes before it: start the default worker, with signing paused,"
+                " and adopt again when that payment is final"
+            )
         variant = _store(slot or _give_nonce(row, provable), provable.sent, raw)
-        variant.record_birth(actor=actor, reason=f"found on chain, signed by our key, unknown to the books: {reason}")
+        variant.record_birth(actor=actor, reason=f"{_FOUND}: {reason}")
         _follow(payment, variant, receipt, actor)
     logger.warning(
         "payment adopted from the chain",
@@ -119,9 +179,14 @@ def _adopt(wallet: Wallet, provable: Provable, actor: Actor, reason: str) -> Tra
 
 def _give_nonce(wallet: Wallet, provable: Provable) -> NonceSlot:
     """The nonce is the payment's from now on; the caller holds the wallet's row."""
-    next_nonce = max(provable.sent.nonce + 1, wallet.next_nonce or 0)
+    slot = NonceSlot.objects.create(wallet=wallet, nonce=provable.sent.nonce, payment=provable.payment)
+    known = {*wallet.nonce_slots.values_list("nonce", flat=True), *accepted_nonces(wallet)}
+    next_nonce = slot.nonce if wallet.next_nonce is None else wallet.next_nonce
+    # Never over a gap: what nobody has explained below this one keeps the line where it is.
+    while next_nonce in known:
+        next_nonce += 1
     Wallet.objects.filter(pk=wallet.pk).update(next_nonce=next_nonce)
-    return NonceSlot.objects.create(wallet=wallet, nonce=provable.sent.nonce, payment=provable.payment)
+    return slot
 
 
 def _store(slot: NonceSlot, sent: SentTransaction, raw: bytes) -> Transaction:

@@ -312,3 +312,41 @@ def test_looking_further_back_leaves_nothing_out_between(world: World, paid: Non
     assert [row for row in open_rows(run) if row.startswith(f"transfer {tx_hash}")]
     (usdt,) = [line for line in lines_of(run) if line.row.startswith("USDT of the wallet")]
     assert (usdt.verdict, "1 USDT since" in usdt.ours) == ("agrees", True)
+
+
+def test_f48_what_waits_in_the_pool_behind_a_payment_of_ours_is_an_alarm(world: World, paid: NonceSlot) -> None:
+    with no_blocks(world.anvil):
+        on_the_wire(world)
+        use_key_elsewhere(world)
+        run = reconciled("chain")
+
+    told = line_of(run, f"next nonce of wallet {world.wallet_address}")
+    assert (told.verdict, "1 more in the node's pool that are not ours" in told.theirs) == ("alarm", True)
+
+
+def test_i20_what_was_accepted_before_it_was_final_is_counted_when_it_is(world: World, paid: NonceSlot) -> None:
+    world.anvil.mine(3)
+    foreign = use_key_elsewhere(world)
+    run = reconciled("chain")
+    assert run.block_number is not None
+    assert run.block_number < int(world.anvil.rpc("eth_getTransactionReceipt", foreign)["blockNumber"], 16)
+    sign_off(run=run, actor=ALICE, reason="my own sweep")
+    world.anvil.mine(3)
+
+    run = reconciled("chain")
+
+    assert (run.result, line_of(run, f"nonce {paid.nonce + 1} of {world.wallet_address}").verdict) == (
+        "agrees",
+        "accepted",
+    )
+
+
+def test_a_run_is_not_signed_off_once_a_later_one_has_looked_at_the_same(world: World, paid: NonceSlot) -> None:
+    use_key_elsewhere(world)
+    world.anvil.mine(3)
+    run, later = reconciled("chain"), reconciled("chain")
+
+    with pytest.raises(RefusedError, match=f"Run {later.pk} has looked at the same since"):
+        sign_off(run=run, actor=ALICE, reason="my own sweep")
+
+    sign_off(run=later, actor=ALICE, reason="my own sweep")

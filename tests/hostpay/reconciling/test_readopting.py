@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 from django.db.models import F
+from django.utils import timezone
 from pytest_django import Settings
 
 from config.invariants import examine
 from config.lib.errors import RefusedError
 from hostpay import services
-from hostpay.models import ExchangeOrder, NonceSlot, Wallet
+from hostpay.models import ExchangeOrder, HostPayment, NonceSlot, Receipt, Transaction, Wallet
 from hostpay.services.reconciling import readopt_sent, sign_off
-from tests.hostpay.chain import ACTOR, ALICE, look, ordered, requested, through, use_key_elsewhere, variants
+from tests.hostpay.chain import ACTOR, ALICE, crash_at, look, ordered, requested, through, use_key_elsewhere, variants
 from tests.hostpay.reconciling.books import line_of, reconciled, settle_books
 from tests.hostpay.test_outages import restore_from_before_the_signature
 from tests.lib.faulty_node import FaultyNode
@@ -19,6 +20,28 @@ from tests.lib.unguarded import unguarded
 from tests.lib.world import World
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def forgotten(world: World) -> tuple[HostPayment, int]:
+    """A payment that left, of which the books only know that it is ordered; and its nonce."""
+    world.drive_to(ordered(world), "settled")
+    settle_books(world)
+    payment = world.drive_to(ordered(world), "final", "settled")
+    nonce = NonceSlot.objects.get(payment=payment).nonce
+    restore_from_before_the_signature(payment, nonce)
+    return payment, nonce
+
+
+def as_broadcast(payment: HostPayment) -> None:
+    """The books as a backup has them that was made while the payment's transaction was in the pool."""
+    Receipt.objects.filter(order__payment=payment).delete()
+    Transaction.objects.filter(slot__payment=payment).update(
+        status="broadcast", block_number=None, block_hash="", gas_used=None, effective_gas_price_wei=None
+    )
+    ExchangeOrder.objects.filter(payment=payment).update(status="open")
+    HostPayment.objects.filter(pk=payment.pk).update(
+        status="broadcast", received_units=None, delivered_at=None, next_action_at=timezone.now()
+    )
 
 
 def test_f69_a_payment_that_the_backup_forgot_is_adopted_and_goes_on_to_its_end(world: World) -> None:
@@ -187,17 +210,105 @@ def test_with_nothing_to_adopt_a_halt_is_left_to_the_person_who_lifts_it(world: 
     assert Wallet.objects.get().halted_reason == "the key was seen elsewhere"
 
 
-def test_f69_what_was_signed_off_too_soon_is_adopted_all_the_same(world: World) -> None:
+def test_f69_nobody_takes_on_what_proves_itself_as_ours(world: World) -> None:
+    payment, _ = forgotten(world)
+    run = reconciled("chain")
+
+    with pytest.raises(RefusedError, match=r"It can be mended.*--adopt"):
+        sign_off(run=run, actor=ALICE, reason="never seen it")
+
+    assert reconciled("chain").result == "differs"
+    done = readopt_sent(actor=ALICE, reason="it was ours")
+    assert [each.slot.payment for each in done.adopted] == [payment]
+    assert done.is_open
+
+
+def test_f69_nobody_takes_on_what_paid_an_order_of_a_payment_that_could_be_paid_again(world: World) -> None:
+    payment, nonce = forgotten(world)
+    ExchangeOrder.objects.filter(payment=payment).update(send_units=payment.amount_units + 1)
+    run = reconciled("chain")
+
+    with pytest.raises(RefusedError, match=rf"It can be mended.*nonce {nonce} of"):
+        sign_off(run=run, actor=ALICE, reason="never seen it")
+
+
+def test_f69_an_adoption_that_was_stopped_before_the_gate_opens_it_at_the_next_call(world: World) -> None:
+    payment, _ = forgotten(world)
+    with crash_at('"next_nonce" = %s, "halted_reason"'):
+        readopt_sent(actor=ALICE, reason="restored")
+    assert HostPayment.objects.get(pk=payment.pk).status == "final"
+    assert Wallet.objects.get().halted_reason
+
+    done = readopt_sent(actor=ALICE, reason="restored, once more")
+
+    assert (done.adopted, done.left, done.waiting, done.is_open) == ([], [], [], True)
+
+
+def test_f69_a_halt_over_something_else_is_not_lifted_by_adopting(world: World) -> None:
+    payment, _ = forgotten(world)
+    services.halt_wallet(wallet=Wallet.objects.get(), actor=ALICE, reason="the treasurer asked for it")
+
+    done = readopt_sent(actor=ALICE, reason="restored")
+
+    assert [each.slot.payment for each in done.adopted] == [payment]
+    assert (done.left, done.is_open) == ([], False)
+    assert "the treasurer asked for it" in done.waiting[0]
+    assert Wallet.objects.get().halted_reason == "the treasurer asked for it"
+
+
+def test_f48_a_halt_is_not_lifted_over_a_transaction_that_nobody_has_looked_at(world: World) -> None:
     world.drive_to(ordered(world), "settled")
     settle_books(world)
+    wallet = Wallet.objects.get()
+    services.halt_wallet(wallet=wallet, actor=ALICE, reason="the chain knows more than the books")
+    use_key_elsewhere(world)
+
+    with pytest.raises(RefusedError, match="are accounted for; by now the chain has used"):
+        services.lift_halt(wallet=wallet, actor=ALICE, reason="all known", accounted=wallet.next_nonce)
+
+    wallet.refresh_from_db()
+    assert wallet.halted_at is not None
+
+
+def test_i5_the_line_of_nonces_does_not_jump_a_gap_by_adopting(world: World) -> None:
+    world.drive_to(ordered(world), "settled")
+    settle_books(world)
+    first = world.drive_to(ordered(world), "final", "settled")
+    nonce = NonceSlot.objects.get(payment=first).nonce
+    use_key_elsewhere(world)
+    second = ordered(world)
+    look(second)
+    services.lift_halt(wallet=Wallet.objects.get(), actor=ALICE, reason="my own sweep")
+    services.retry_payment(payment=HostPayment.objects.get(pk=second.pk), actor=ALICE, reason="my own sweep")
+    second = world.drive_to(second, "final", "settled")
+    for payment in (first, second):
+        restore_from_before_the_signature(payment, nonce)
+
+    done = readopt_sent(actor=ALICE, reason="restored")
+
+    assert [each.slot.nonce for each in done.adopted] == [nonce, nonce + 2]
+    assert (Wallet.objects.get().next_nonce, done.is_open) == (nonce + 1, False)
+
+
+def test_f69_what_comes_after_a_payment_that_is_still_followed_says_what_it_waits_for(world: World) -> None:
+    world.drive_to(ordered(world), "settled")
+    settle_books(world)
+    followed = world.drive_to(ordered(world), "final", "settled")
     payment = world.drive_to(ordered(world), "final", "settled")
     nonce = NonceSlot.objects.get(payment=payment).nonce
     restore_from_before_the_signature(payment, nonce)
-    run = reconciled("chain")
-    sign_off(run=run, actor=ALICE, reason="never seen it")
+    as_broadcast(followed)
 
-    done = readopt_sent(actor=ALICE, reason="it was ours")
+    done = readopt_sent(actor=ALICE, reason="restored")
 
+    assert (done.adopted, done.is_open) == ([], False)
+    (why,) = done.waiting
+    assert f"payment {followed.pk} is broadcast and comes before it: start the default worker" in why
+
+    for _ in range(3):
+        followed = look(followed, may_sign=False)
+    assert followed.status in {"final", "settled"}, (followed.status, followed.review_reason, followed.waiting_reason)
+    done = readopt_sent(actor=ALICE, reason="restored")
     assert [each.slot.payment for each in done.adopted] == [payment]
     assert done.is_open
 
