@@ -86,7 +86,7 @@ SCHEDULE: tuple[Entry, ...] = (
         name="forget webhooks",
         task="payouts.tasks.forget_webhooks",
         every_s=3600,
-        why="Events that were delivered or given up are kept for sixty days, with the answers to each try.",
+        why="Gives up what waited three days for a disabled endpoint; keeps for sixty days what has ended, with each try.",
     ),
     Entry(
         name="bound the inbox",

@@ -73,6 +73,7 @@ def sweep_webhooks() -> None:
 
 @shared_task
 def forget_webhooks() -> None:
-    """Keep no delivered event, and none given up, for longer than two months."""
+    """Give up what has waited too long for disabled endpoints, and keep nothing that has ended for over two months."""
     with beating("forget_webhooks"):
+        webhooks.give_up_of_disabled()
         webhooks.forget_deliveries()

@@ -12,6 +12,7 @@ from payouts.services.webhooks.endpoints import (
     send_test,
 )
 from payouts.services.webhooks.messages import body_of, payload_of
+from payouts.services.webhooks.outcomes import give_up_of_disabled
 from payouts.services.webhooks.resending import forget_deliveries, give_up_delivery, resend_delivery, resend_failed
 
 __all__ = (
@@ -25,6 +26,7 @@ __all__ = (
     "enable_endpoint",
     "forget_deliveries",
     "give_up_delivery",
+    "give_up_of_disabled",
     "is_any_due",
     "payload_of",
     "resend_delivery",

@@ -27,7 +27,7 @@ from config.lib.public_http import DEADLINE_S, Posted, Poster
 from payouts import gateways
 from payouts.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from payouts.services.webhooks.messages import body_of, headers_of
-from payouts.services.webhooks.outcomes import Outcome, give_up_of_disabled, record
+from payouts.services.webhooks.outcomes import Outcome, record
 from payouts.services.webhooks.secrets import LostKeyError, live_secrets
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,6 @@ class Round:
 def deliver_due(*, actor: Actor, run_s: int = _RUN_S) -> int:
     """Send what is due for about `run_s` seconds, and say how many events were delivered; 0 while another sweep sends."""
     refuse_in_transaction("an endpoint")
-    give_up_of_disabled(now=timezone.now())
     if WebhookEndpoint.objects.being_sent_to(timezone.now()).exists():
         return 0
     return _Run(actor, ends_at=time.monotonic() + run_s).to_the_end()

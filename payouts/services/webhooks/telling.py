@@ -18,6 +18,7 @@ from django.db import connection
 from payouts.models import (
     Accumulation,
     AccumulationStatus,
+    AccumulationStatusChange,
     EndpointStatus,
     WebhookDelivery,
     WebhookEndpoint,
@@ -39,7 +40,7 @@ def tell_of_payments(*, event: WebhookEvent, accumulation_ids: Sequence[int], re
 
 
 def tell_of_recorded(*, accumulation_ids: Sequence[int]) -> None:
-    """These were recorded a moment ago, each as its status says."""
+    """These were recorded a moment ago, each as its status says, and why that is not `pending` as its birth says."""
     if accumulation_ids and _is_anybody_listening(*_RECORDED_AS.values()):
         _execute(_TELL_OF_RECORDED, ids=list(accumulation_ids))
 
@@ -83,7 +84,9 @@ _TELL_OF_PAYMENTS = f"""
 _SAID = ", ".join(f"('{status}', '{event.value}')" for status, event in _RECORDED_AS.items())
 _TELL_OF_RECORDED = f"""
     {OUTBOX}, reason)
-    SELECT endpoint.id, said.event, told.id, told.hold_reason
+    SELECT endpoint.id, said.event, told.id,
+           coalesce((SELECT reason FROM {AccumulationStatusChange._meta.db_table}
+                     WHERE subject_id = told.id ORDER BY id LIMIT 1), '')
     FROM {_ACCUMULATIONS} JOIN (VALUES {_SAID}) AS said (status, event) ON said.status = told.status,
     {listening("said.event", client="told.client_id")} AND told.id = ANY(%(ids)s)
     ORDER BY told.id

@@ -28,7 +28,7 @@ from payouts.models import (
     WebhookEndpoint,
     WebhookEvent,
 )
-from payouts.services import hold_accumulation, unhold_accumulation, void_accumulation, webhooks
+from payouts.services import hold_accumulation, unhold_accumulation, void_accumulation, void_payment, webhooks
 from payouts.services.members import claim_pending
 from tests import factories
 from tests.factories import ACTOR
@@ -135,6 +135,22 @@ def test_what_is_recorded_as_held_is_told_as_held_with_the_reason() -> None:
 
     [row] = WebhookDelivery.objects.all()
     assert (row.event, row.reason) == ("payment.held", "Above the limit of 10000 USD for one payment.")
+
+
+@pytest.mark.django_db
+def test_f10_a_payment_that_was_void_before_it_came_is_told_as_void() -> None:
+    client()
+    endpoint(URL)
+    for payment_id in ("alone", "of-many"):
+        void_payment(source="api", payment_id=payment_id, actor=ACTOR, reason=f"{payment_id} was twice")
+    send(payment(payment_id="alone"))
+    _post_bulk([payment(payment_id="of-many"), payment(payment_id="sound")])
+
+    assert sorted(WebhookDelivery.objects.values_list("event", "accumulation__payment_id", "reason")) == [
+        ("payment.accumulated", "sound", ""),
+        ("payment.voided", "alone", "alone was twice"),
+        ("payment.voided", "of-many", "of-many was twice"),
+    ]
 
 
 @pytest.mark.django_db
