@@ -30,24 +30,29 @@ class CouldNotAskError(Exception):
 
 
 def reconcile(
-    *, scope: Scope, actor: Actor, batch: BatchConversion | None = None, since_block: int | None = None
+    *,
+    scope: Scope,
+    actor: Actor,
+    batch: BatchConversion | None = None,
+    since_block: int | None = None,
+    is_whole: bool = False,
 ) -> Reconciliation:
     """Compare what the scope names, and store the run. One part that cannot be asked does not keep the others from it.
 
-    Nothing is changed but that row.
+    Nothing is changed but that row. What is too much for a worker's run is told as a difference, unless the run is whole.
     """
     started_at = timezone.now()
     balances: list[Balances] = []
 
     def chain() -> Sequence[Line]:
-        report = reconcile_chain(since_block=since_block)
+        report = reconcile_chain(since_block=since_block, is_whole=is_whole)
         balances.append(report.balances)
         return report.lines
 
     asked: dict[Scope, tuple[str, Callable[[], Sequence[Line]]]] = {
         Scope.CHAIN: (CHAIN, chain),
-        Scope.PROVIDER: (PROVIDER, reconcile_provider),
-        Scope.BATCH: (BATCHES, lambda: reconcile_batches(batch=batch)),
+        Scope.PROVIDER: (PROVIDER, lambda: reconcile_provider(is_whole=is_whole)),
+        Scope.BATCH: (BATCHES, lambda: reconcile_batches(batch=batch, is_whole=is_whole)),
     }
     parts: dict[str, Sequence[Line]] = {}
     failures: dict[str, str] = {}

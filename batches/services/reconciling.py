@@ -11,7 +11,7 @@ from django.db.models import Count, Q, QuerySet, Sum
 from django.utils import timezone
 
 from batches.models import BatchConversion, BatchStatus
-from config.lib.differences import Line, Verdict, compared
+from config.lib.differences import Line, Verdict, compared, left_out
 from config.lib.money import USDT, format_units
 from hostpay.models import CLOSED_UNPAID, Context, HostPayment, PaymentStatus, Scope
 from hostpay.services.reconciling import latest_settled
@@ -26,21 +26,29 @@ _HOLDS_MEMBERS = (BatchStatus.CREATED, BatchStatus.SWAPPING, BatchStatus.COMPLET
 _CHECK = "The books disagree with themselves: open the breaker and run manage.py check_invariants."
 
 
-def reconcile_batches(*, batch: BatchConversion | None = None) -> list[Line]:
-    """Compare one batch, or every one that is open or ended since the last run that was settled."""
+def reconcile_batches(*, batch: BatchConversion | None = None, is_whole: bool = False) -> list[Line]:
+    """Compare one batch, or every one that is open or ended since the last run that was settled.
+
+    Args:
+        is_whole: without the bound that keeps a worker's run short.
+    """
     wanted = _wanted() if batch is None else BatchConversion.objects.filter(pk=batch.pk)
-    batches = list(wanted.order_by("-created_at")[:_MOST])
+    oldest_first = wanted.order_by("created_at")
+    batches = list(oldest_first if is_whole else oldest_first[:_MOST])
+    rest = wanted.count() - len(batches)
     members = _members(batches)
     payments = _payments(batches)
     found = {each: _compared(each, members.get(each.pk, {}), payments.get(str(each.pk), [])) for each in batches}
     sound = sum(not any(line.verdict is not Verdict.AGREES for line in lines) for lines in found.values())
     summary = Line(
         row="batches compared",
-        ours=f"{len(batches)}" + (f" of {wanted.count()}" if len(batches) == _MOST else ""),
+        ours=f"{len(batches)}",
         theirs=f"{sound} agree with their members and payments",
         verdict=Verdict.AGREES if sound == len(batches) else Verdict.NOTED,
     )
     lines = [line for lines in found.values() for line in lines]
+    if rest > 0:
+        lines.append(left_out("further batches", rest))
     return [summary, *(lines if batch is not None else [line for line in lines if line.verdict is not Verdict.AGREES])]
 
 
@@ -153,8 +161,16 @@ def _next_for(batch: BatchConversion, payment: HostPayment, now: datetime) -> tu
 
 
 def _stand_of(payment: HostPayment) -> str:
+    """With its times: the next stall is another difference than one that was signed off."""
     stuck = payment.review_reason or payment.unknown_reason or payment.waiting_reason
-    return f"payment {payment.pk} is {payment.status}{f': {stuck}' if stuck else ''}"
+    since = payment.review_since or payment.unknown_since or payment.waiting_since or payment.status_changed_at
+    is_due = payment.next_action_at is not None and not payment.review_reason
+    due = f", due {_at(payment.next_action_at)}" if is_due and payment.next_action_at else ""
+    return f"payment {payment.pk} is {payment.status}{f': {stuck}' if stuck else ''} since {_at(since)}{due}"
+
+
+def _at(when: datetime) -> str:
+    return f"{when:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _sum_of(count: int, usd: Decimal, wei: Decimal) -> str:

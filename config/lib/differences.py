@@ -62,6 +62,18 @@ def compared(row: str, ours: object, theirs: object, *, next_step: str) -> Line:
     return Line(row=row, ours=str(ours), theirs=str(theirs), verdict=Verdict.DIFFERS, next_step=next_step)
 
 
+def left_out(row: str, count: int) -> Line:
+    """The line of what a bounded run did not look at, which nobody can know."""
+    return Line(
+        row=row,
+        ours="not compared",
+        theirs=f"{count} more",
+        verdict=Verdict.DIFFERS,
+        next_step="Run manage.py reconcile at a shell: it takes its time, and compares all of them.",
+        is_acceptable=False,
+    )
+
+
 def open_lines(lines: Iterable[Line]) -> list[Line]:
     """Those that a person has to do something about."""
     return [line for line in lines if line.is_open]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from config.lib.audit import ACTOR_MAX_LENGTH
@@ -53,6 +53,11 @@ class Reconciliation(models.Model):
     block_number = models.PositiveBigIntegerField(null=True, blank=True)
     eth_wei = units_field(null=True, blank=True)
     usdt_units = units_field(null=True, blank=True)
+    judged_block = models.PositiveBigIntegerField(
+        null=True,
+        blank=True,
+        help_text="Up to here each transfer of USDT was judged; one after it may be of a payment that still waits for it.",
+    )
     signed_off_at = models.DateTimeField(null=True, blank=True)
     signed_off_by = models.CharField(max_length=ACTOR_MAX_LENGTH, blank=True)
     sign_off_reason = models.TextField(blank=True)
@@ -74,6 +79,11 @@ class Reconciliation(models.Model):
                 & number_between("eth_wei", lowest=0, below=UNITS_LIMIT)
                 & number_between("usdt_units", lowest=0, below=UNITS_LIMIT),
                 name="reconciliation_has_all_balances_or_none",
+            ),
+            models.CheckConstraint(
+                condition=Q(judged_block__isnull=True)
+                | Q(block_number__isnull=False, judged_block__lte=F("block_number")),
+                name="reconciliation_judges_no_block_that_it_has_not_seen",
             ),
             models.CheckConstraint(
                 condition=Q(signed_off_at__isnull=True, signed_off_by="", sign_off_reason="")

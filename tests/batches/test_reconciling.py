@@ -143,3 +143,14 @@ def test_a_batch_whose_members_were_given_back_must_have_sent_nothing() -> None:
     assert (line.ours, line.verdict) == ("cancelled", "alarm")
     assert "is final" in line.theirs
     assert "Pause signing" in line.next_step
+
+
+def test_the_next_stall_is_another_difference_than_the_one_that_was_signed_off() -> None:
+    make_batch()
+    keys = set()
+    for hours in (3, 2):
+        HostPayment.objects.update(next_action_at=timezone.now() - timedelta(hours=hours))
+        (line,) = open_lines(reconcile_batches())
+        keys.add(line.key)
+
+    assert len(keys) == 2

@@ -139,7 +139,9 @@ def test_the_wallets_balances_are_those_of_the_last_reconciliation() -> None:
         subject="",
         parts={},
         failures={},
-        balances=Balances(block_number=40, eth_wei=1_834_200_000_000_000_000, usdt_units=12_004_118_220),
+        balances=Balances(
+            block_number=40, eth_wei=1_834_200_000_000_000_000, usdt_units=12_004_118_220, judged_block=40
+        ),
         actor=factories.ACTOR,
         started_at=timezone.now(),
     )

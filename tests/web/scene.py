@@ -313,7 +313,7 @@ def _reconciled() -> None:
         subject="",
         parts={"chain": lines[:2], "provider": lines[2:], "batches": []},
         failures={},
-        balances=Balances(block_number=40, eth_wei=10**18, usdt_units=12_004_118_220),
+        balances=Balances(block_number=40, eth_wei=10**18, usdt_units=12_004_118_220, judged_block=40),
         started_at=timezone.now(),
         actor=ACTOR,
     )

@@ -95,6 +95,7 @@ class Command(BaseCommand):
             actor=shell_actor(),
             batch=_batch(options["batch"]),
             since_block=options["since_block"],
+            is_whole=True,
         )
         if options["json"]:
             self.stdout.write(json.dumps(_plain(run)))

@@ -147,13 +147,13 @@ class ChangeNow:
             raise BadAnswerError(f"{asked}: the answer is about {state.order_id}")
         return state
 
-    def find_exchanges(self, *, payout_address: str, since: datetime) -> tuple[ListedExchange, ...]:
-        """All orders of the account that pay to `payout_address`, made at or after `since`, oldest first.
+    def find_exchanges(self, *, since: datetime, payout_address: str | None = None) -> tuple[ListedExchange, ...]:
+        """All orders of the account, or those that pay to `payout_address`, made at or after `since`, oldest first.
 
         Raises:
             NotAllowedError: the key is a standard one; only a private one may list.
         """
-        asked = f"list of exchanges to {payout_address}"
+        asked = f"list of exchanges to {payout_address or 'all addresses'}"
         found: dict[str, ListedExchange] = {}
         offset = 0
         for _ in range(_MOST_PAGES):
@@ -175,7 +175,7 @@ class ChangeNow:
         rows = self._rows({"limit": "1", "offset": "0", "requestId": order_id}, asked)
         return next((row for row in rows if row.order_id == order_id), None)
 
-    def _page(self, payout_address: str, since: datetime, offset: int, asked: str) -> list[ListedExchange]:
+    def _page(self, payout_address: str | None, since: datetime, offset: int, asked: str) -> list[ListedExchange]:
         params = {
             "limit": str(_ROWS_PER_PAGE),
             "offset": str(offset),
@@ -183,8 +183,9 @@ class ChangeNow:
             "sortDirection": "ASC",
             "dateField": "createdAt",
             "dateFrom": f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{since.microsecond // 1000:03d}Z",
-            "payoutAddress": payout_address,
         }
+        if payout_address is not None:
+            params["payoutAddress"] = payout_address
         return self._rows(params, asked)
 
     def _rows(self, params: Mapping[str, str], asked: str) -> list[ListedExchange]:

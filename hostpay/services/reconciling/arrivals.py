@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 from django.conf import settings
 
 from config.lib import clock
-from config.lib.differences import Line, Verdict
+from config.lib.differences import Line, Verdict, left_out
 from config.lib.money import USDT, format_units
 from hostpay import gateways
 from hostpay.models import ExchangeOrder, HostPayment, PaymentStatus, Receipt, Wallet
@@ -18,6 +19,16 @@ _BLOCKS_AT_ONCE = 2_000
 # A payout that nobody has named yet may be one that the exchange is about to name.
 _NAMED_WITHIN = timedelta(hours=1)
 _MOST_TOLD = 100
+# A worker's run; where the books begin, the next runs go on from there.
+MOST_BLOCKS_READ = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrivals:
+    """What was compared, and the block up to which no transfer waits to be named."""
+
+    lines: list[Line]
+    judged_block: int
 
 
 def arrived(wallet: Wallet, *, from_block: int, to_block: int) -> list[TransferLog]:
@@ -37,7 +48,9 @@ def arrived(wallet: Wallet, *, from_block: int, to_block: int) -> list[TransferL
     return [log for log in found if log.units]
 
 
-def compare_arrivals(wallet: Wallet, logs: list[TransferLog], *, from_block: int, to_block: int) -> list[Line]:
+def compare_arrivals(
+    wallet: Wallet, logs: list[TransferLog], *, from_block: int, to_block: int, is_whole: bool
+) -> Arrivals:
     """The transfers against the receipts of the same blocks."""
     ours = {
         (receipt.tx_hash, receipt.log_index): receipt
@@ -50,14 +63,18 @@ def compare_arrivals(wallet: Wallet, logs: list[TransferLog], *, from_block: int
     }
     there = {(log.tx_hash, log.log_index): log for log in logs}
     lines = [_summary(list(ours.values()), logs, from_block, to_block)]
-    lines += [_unassigned(log) for name, log in there.items() if name not in ours and _is_elsewhere(log) is None]
+    unassigned = {
+        name: _unassigned(log) for name, log in there.items() if name not in ours and _is_elsewhere(log) is None
+    }
+    lines += unassigned.values()
     lines += [
         _wrong(there[name], receipt)
         for name, receipt in ours.items()
         if name in there and _differs(there[name], receipt)
     ]
     lines += [_missing(receipt) for name, receipt in ours.items() if name not in there]
-    return _bounded(lines)
+    waiting = [there[name].block_number for name, line in unassigned.items() if line.verdict is Verdict.NOTED]
+    return Arrivals(lines=lines if is_whole else _bounded(lines), judged_block=min(waiting, default=to_block + 1) - 1)
 
 
 def _summary(ours: list[Receipt], logs: list[TransferLog], from_block: int, to_block: int) -> Line:
@@ -142,15 +159,7 @@ def _missing(receipt: Receipt) -> Line:
 def _bounded(lines: list[Line]) -> list[Line]:
     if len(lines) <= _MOST_TOLD:
         return lines
-    rest = len(lines) - _MOST_TOLD
-    more = Line(
-        row="further transfers",
-        ours="",
-        theirs=f"{rest} more that do not match",
-        verdict=Verdict.DIFFERS,
-        next_step="Settle the ones above first.",
-    )
-    return [*lines[:_MOST_TOLD], more]
+    return [*lines[:_MOST_TOLD], left_out("further transfers that do not match", len(lines) - _MOST_TOLD)]
 
 
 def _row(tx_hash: str, log_index: int) -> str:

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db.models import F, Q, Sum
 
 from config.lib.differences import Line, Verdict
+from config.lib.errors import TransientError
 from config.lib.money import ETH, USDT, format_units
 from hostpay import gateways
 from hostpay.models import Receipt, Reconciliation, Refund, Transaction, TransactionStatus, Wallet
@@ -29,6 +30,7 @@ def read_balances(wallet: Wallet, block_number: int) -> Balances:
         block_number=block_number,
         eth_wei=node.balance_wei(wallet.address, block_number),
         usdt_units=node.usdt_balance(settings.USDT_CONTRACT_ADDRESS, wallet.address, block_number),
+        judged_block=block_number,
     )
 
 
@@ -121,7 +123,7 @@ def _forgotten_costs(wallet: Wallet, sent: Sequence[SentTransaction], after: int
             continue
         receipt = node.receipt(each.tx_hash)
         if receipt is None:
-            continue
+            raise TransientError(f"{each.tx_hash} is in block {each.block_number}, and the node has no receipt of it")
         total += receipt.gas_used * receipt.effective_gas_price_wei
         total += each.value_wei if receipt.ok and each.to_address != wallet.address else 0
     return total

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db.models import Case, IntegerField, Q, Sum, When
 
 from config.lib import clock
-from config.lib.differences import Line, Verdict
+from config.lib.differences import Line, Verdict, left_out
 from config.lib.money import ETH, USDT, format_units, from_units
 from hostpay import gateways
 from hostpay.models import ExchangeOrder, OrderStatus, PaymentStatus, Scope, Transaction, TransactionStatus
@@ -24,7 +24,6 @@ from hostpay.providers.changenow import (
 from hostpay.services import health
 from hostpay.services.adopting import UNPAID, differences, units_or_none
 from hostpay.services.reconciling.runs import latest_settled
-from hostpay.services.wallets import our_wallet
 
 # What changed a little before the last run may have been told to neither.
 _OVERLAP = timedelta(days=1)
@@ -32,7 +31,6 @@ _FIRST_LOOK_BACK = timedelta(days=30)
 # A followed order is polled every minute or so: the provider's word is old where nobody has looked for this long.
 _LOOKED_AT_WITHIN = timedelta(minutes=15)
 _MOST_READ = 500
-_MOST_ADDRESSES = 20
 # The deposit is there, or was.
 _PAID = (
     ExchangeStatus.CONFIRMING,
@@ -45,33 +43,36 @@ _PAID = (
 _SENT = (TransactionStatus.BROADCAST, TransactionStatus.MINED, TransactionStatus.FINAL)
 
 
-def reconcile_provider() -> list[Line]:
+def reconcile_provider(*, is_whole: bool = False) -> list[Line]:
     """Ask the exchange anew about orders that are open or ended lately, and for those that it has and we do not.
+
+    Args:
+        is_whole: without the bound that keeps a worker's run short.
 
     Raises:
         ProviderError: the exchange did not answer; nothing is taken for not there.
     """
     before = latest_settled(Scope.ALL, Scope.PROVIDER)
     since = before.started_at - _OVERLAP if before else clock.now() - _FIRST_LOOK_BACK
-    return [*_reread(since), *_unknown(since)]
+    return [*_reread(since, is_whole=is_whole), *_unknown(since)]
 
 
-def _reread(since: datetime) -> list[Line]:
+def _reread(since: datetime, *, is_whole: bool) -> list[Line]:
     is_open = Case(When(status=OrderStatus.OPEN, then=0), default=1, output_field=IntegerField())
     placed = ExchangeOrder.objects.filter(provider_order_id__isnull=False).select_related("payment__wallet")
-    wanted = placed.filter(Q(status=OrderStatus.OPEN) | Q(status_changed_at__gte=since)).order_by(
-        is_open, "-created_at"
-    )
-    read = list(wanted[:_MOST_READ])
+    wanted = placed.filter(Q(status=OrderStatus.OPEN) | Q(status_changed_at__gte=since)).order_by(is_open, "created_at")
+    read = list(wanted if is_whole else wanted[:_MOST_READ])
+    rest = wanted.count() - len(read)
     found = {order: _compared(order) for order in read}
     same = sum(not any(line.verdict is not Verdict.AGREES for line in lines) for lines in found.values())
     summary = Line(
         row="orders of ours, asked for anew",
-        ours=f"{len(read)}" + (f" of {wanted.count()}" if len(read) == _MOST_READ else ""),
+        ours=f"{len(read)}",
         theirs=f"{same} as in our books",
         verdict=Verdict.AGREES if same == len(read) else Verdict.NOTED,
     )
-    return [summary, *(line for lines in found.values() for line in lines)]
+    more = [left_out("further orders of ours", rest)] if rest > 0 else []
+    return [summary, *(line for lines in found.values() for line in lines), *more]
 
 
 def _compared(order: ExchangeOrder) -> list[Line]:
@@ -116,6 +117,14 @@ def _deposit(order: ExchangeOrder, state: ExchangeState) -> Line | None:
             Verdict.ALARM,
             "If it left our wallet, `reconcile --chain` shows it, and adopts what proves itself. Pay this purpose no second time.",
         )
+    if state.payin_hash is not None and not _is_ours(order, state.payin_hash):
+        return _line(
+            order,
+            f"{_eth(order)} sent by {paid.tx_hash}",
+            f"{came} by {state.payin_hash}",
+            Verdict.DIFFERS,
+            "Another transaction than ours is said to have paid it: ask the exchange whose deposit it has, and where ours is.",
+        )
     if state.amount_from is None or same_amount(from_units(int(order.send_units), ETH), state.amount_from):
         return None
     return _line(
@@ -125,6 +134,10 @@ def _deposit(order: ExchangeOrder, state: ExchangeState) -> Line | None:
         Verdict.DIFFERS,
         "Ask the exchange for what is missing, with the transaction's hash.",
     )
+
+
+def _is_ours(order: ExchangeOrder, tx_hash: str) -> bool:
+    return Transaction.objects.filter(slot__payment=order.payment, tx_hash__iexact=tx_hash).exists()
 
 
 def _status(order: ExchangeOrder, state: ExchangeState) -> Line | None:
@@ -191,11 +204,10 @@ def _further(order: ExchangeOrder, state: ExchangeState) -> list[Line]:
 
 def _unknown(since: datetime) -> list[Line]:
     """Orders of our account that no order of ours names, with whether money reached them."""
-    addresses = {our_wallet().address}
-    recent = ExchangeOrder.objects.filter(created_at__gte=since).order_by("-created_at")
-    addresses |= set(recent.values_list("payout_address", flat=True)[:_MOST_ADDRESSES])
     try:
-        listed = _list(addresses, since)
+        with health.counted(health.EXCHANGE):
+            # To whatever address: what the books have forgotten may have gone outside.
+            listed = gateways.exchange().find_exchanges(since=since)
     except NotAllowedError as error:
         return [
             Line(
@@ -215,16 +227,6 @@ def _unknown(since: datetime) -> list[Line]:
         verdict=Verdict.NOTED if unknown else Verdict.AGREES,
     )
     return [summary, *(_orphan(row) for row in unknown)]
-
-
-def _list(addresses: Iterable[str], since: datetime) -> list[ListedExchange]:
-    with health.counted(health.EXCHANGE):
-        found = {
-            row.order_id: row
-            for address in sorted(addresses)
-            for row in gateways.exchange().find_exchanges(payout_address=address, since=since)
-        }
-    return list(found.values())
 
 
 def _orphan(row: ListedExchange) -> Line:

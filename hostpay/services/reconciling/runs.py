@@ -23,11 +23,12 @@ _WORST = (Verdict.ALARM, Verdict.DIFFERS, Verdict.NOTED, Verdict.ACCEPTED, Verdi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Balances:
-    """What the wallet had after `block_number`."""
+    """What the wallet had after `block_number`, and up to where each transfer was judged."""
 
     block_number: int
     eth_wei: int
     usdt_units: int
+    judged_block: int
 
 
 def record_run(
@@ -55,6 +56,7 @@ def record_run(
         block_number=balances.block_number if balances else None,
         eth_wei=balances.eth_wei if balances else None,
         usdt_units=balances.usdt_units if balances else None,
+        judged_block=balances.judged_block if balances else None,
     )
     run.refresh_from_db(fields=("finished_at",))
     log = logger.info if result == Result.AGREES else logger.error

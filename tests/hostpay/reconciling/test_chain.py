@@ -7,12 +7,22 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, connection
 from django.db.models import F
+from django.utils import timezone
 from pytest_django import Settings
 
 from config.lib.errors import RefusedError
 from config.reconciliation import reconcile
 from hostpay import gateways
-from hostpay.models import AcceptedDifference, NonceSlot, Receipt, Reconciliation, Scope, Transaction, Wallet
+from hostpay.models import (
+    AcceptedDifference,
+    HostPayment,
+    NonceSlot,
+    Receipt,
+    Reconciliation,
+    Scope,
+    Transaction,
+    Wallet,
+)
 from hostpay.sandbox.rpc import token_call
 from hostpay.services.reconciling import sign_off
 from hostpay.services.reconciling.runs import lines_of
@@ -284,6 +294,7 @@ def test_the_database_keeps_a_run_as_it_was_recorded(world: World, paid: NonceSl
     refused("UPDATE hostpay_reconciliation SET result = 'agrees' WHERE id = %s", run.pk)
     refused("UPDATE hostpay_reconciliation SET lines = '[]' WHERE id = %s", run.pk)
     refused("UPDATE hostpay_reconciliation SET sign_off_reason = 'another' WHERE id = %s", run.pk)
+    refused("UPDATE hostpay_reconciliation SET judged_block = 0 WHERE id = %s", run.pk)
     refused("DELETE FROM hostpay_reconciliation WHERE id = %s", run.pk)
     refused("UPDATE hostpay_accepteddifference SET theirs = 'x'")
 
@@ -350,3 +361,51 @@ def test_a_run_is_not_signed_off_once_a_later_one_has_looked_at_the_same(world: 
         sign_off(run=run, actor=ALICE, reason="my own sweep")
 
     sign_off(run=later, actor=ALICE, reason="my own sweep")
+
+
+def test_i20_a_transfer_that_a_payment_was_waiting_for_is_told_when_it_was_not_its_own(
+    world: World, paid: NonceSlot
+) -> None:
+    payment = HostPayment.objects.get()
+    waiting = {"status": "final", "received_units": None, "delivered_at": None, "next_action_at": timezone.now()}
+    with unguarded(HostPayment):
+        HostPayment.objects.update(**waiting, status_changed_at=timezone.now())
+    tx_hash = send_usdt(world, 1_230_000)
+    run = reconciled("chain")
+    (told,) = [line for line in lines_of(run) if line.row.startswith(f"transfer {tx_hash}")]
+    assert (run.result, told.verdict, run.judged_block != run.block_number) == ("agrees", "noted", True)
+    HostPayment.objects.update(status="settled", received_units=payment.received_units)
+
+    run = reconciled("chain")
+
+    (row,) = open_rows(run)
+    assert row.startswith(f"transfer {tx_hash}")
+    sign_off(run=run, actor=ALICE, reason="a gift")
+    assert reconciled("chain").result == "agrees"
+
+
+def test_i4_a_transaction_that_was_not_final_at_the_last_run_is_looked_at_by_the_next(
+    world: World, paid: NonceSlot
+) -> None:
+    world.anvil.mine(3)
+    reconciled("chain")
+    Transaction.objects.update(block_hash="0x" + "ee" * 32, status_changed_at=timezone.now())
+
+    run = reconciled("chain")
+
+    (told,) = [line for line in lines_of(run) if line.row.startswith("transaction 0x")]
+    assert (run.result, told.verdict) == ("differs", "alarm")
+
+
+def test_what_a_bounded_run_leaves_out_differs_until_a_whole_one_has_looked(
+    world: World, paid: NonceSlot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hostpay.services.reconciling.chain.MOST_BLOCKS_READ", 1)
+    world.anvil.mine(3)
+
+    run = reconciled("chain")
+
+    assert open_rows(run) == ["blocks whose transfers of USDT were not read"]
+    with pytest.raises(RefusedError, match=r"It can be mended.*at a shell"):
+        sign_off(run=run, actor=ALICE, reason="never mind")
+    assert reconcile(scope=Scope.CHAIN, actor=ALICE, is_whole=True).result == "agrees"

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 UNKNOWN = "orders at the exchange that we do not know"
 
 
-def orphan(swaps: Swaps, *, amount: str = "0.015", tag: str = "") -> PlacedOrder:
+def orphan(swaps: Swaps, *, amount: str = "0.015", tag: str = "", payout_address: str = "") -> PlacedOrder:
     """An order of our account that no row of ours knows."""
     wallet = swaps.world.wallet_address
     return gateways.exchange().create_exchange(
@@ -32,7 +32,7 @@ def orphan(swaps: Swaps, *, amount: str = "0.015", tag: str = "") -> PlacedOrder
             from_asset=ETH,
             to_asset=USDT,
             from_amount=Decimal(amount),
-            payout_address=wallet,
+            payout_address=payout_address or wallet,
             refund_address=wallet,
             tag=tag,
         )
@@ -211,3 +211,35 @@ def test_an_order_that_the_exchange_has_forgotten_is_told(swaps: Swaps) -> None:
 
     assert (told.verdict, told.theirs.startswith("not known")) == ("alarm", True)
     assert HostPayment.objects.get().status == "final"
+
+
+def test_f69_an_orphan_that_pays_to_an_address_nobody_knows_is_found_too(swaps: Swaps) -> None:
+    placed = orphan(swaps, payout_address="0x70997970C51812dc3A010C7d01b50e0d17dc79C8")
+    deposit(swaps, placed.payin_address)
+    until_status(swaps, placed.order_id, "finished")
+
+    run = reconciled("provider")
+
+    assert line_of(run, f"order {placed.order_id}").verdict == "alarm"
+
+
+def test_a_deposit_by_another_transaction_than_ours_is_told_with_both(swaps: Swaps) -> None:
+    payment = swaps.world.drive_to(swaps.deposited(), "settled")
+    swaps.answer_by_id("payinHash", "0x" + "ab" * 32)
+
+    told = line_of(reconciled("provider"), f"order {order_of(payment).provider_order_id}")
+
+    assert (told.verdict, "sent by 0x" in told.ours) == ("differs", True)
+    assert told.theirs.endswith(f"by 0x{'ab' * 32}")
+
+
+def test_orders_that_a_bounded_run_leaves_out_are_told_and_cannot_be_signed_off(
+    swaps: Swaps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hostpay.services.reconciling.exchanges._MOST_READ", 0)
+    swaps.ordered()
+
+    run = reconciled("provider")
+
+    told = line_of(run, "further orders of ours")
+    assert (run.result, told.theirs, told.is_acceptable) == ("differs", "1 more", False)
