@@ -19,10 +19,10 @@ from config.lib.adminkit.operations import ConfirmForm, Done, Operation
 from config.lib.adminkit.pages import Page, Section, Table, columns, facts
 from config.lib.audit import Actor
 from config.lib.differences import Line, Verdict, open_lines
-from config.lib.errors import ProviderError, RefusedError
+from config.lib.errors import RefusedError
 from config.reconciliation import BATCHES, CHAIN, PROVIDER
 from hostpay.models import AcceptedDifference, Reconciliation, Result, Scope
-from hostpay.services.reconciling import readopt_sent, sign_off
+from hostpay.services.reconciling import sign_off
 from hostpay.services.reconciling.runs import lines_of, why_not_sign_off, worst_first
 
 # Nobody waits for a run longer than this; the daily one comes anyway.
@@ -100,18 +100,16 @@ def _why_not_adopt(run: Reconciliation) -> str:
 
 def _adopt(_run: Reconciliation, actor: Actor, given: dict[str, Any]) -> Done:
     try:
-        done = readopt_sent(actor=actor, reason=given["reason"])
-    except ProviderError as error:
+        tasks.adopt_now.apply_async((actor.name, given["reason"]), expires=_ASKED_FOR_S)
+    except BrokerError:
         raise RefusedError(
-            why=f"The chain could not be asked: {error}.", next_step="Try again when the node answers."
+            why="No worker can be told: the broker does not answer.",
+            next_step="Run manage.py reconcile --chain --adopt --reason '…'.",
         ) from None
-    adopted = ", ".join(f"nonce {each.slot.nonce} for payment {each.slot.payment}" for each in done.adopted)
-    after = (
-        "The wallet may sign." if done.is_open else "The wallet stays halted: reconcile again, and look at the rest."
-    )
     return Done(
-        message=f"Adopted: {adopted or 'nothing, as nothing proved itself'}. {after}",
-        level=messages.SUCCESS if done.is_open else messages.WARNING,
+        message="A worker adopts. Then a run stands in the list, with what is left; while something is, the wallet stays"
+        " halted.",
+        level=messages.INFO,
     )
 
 

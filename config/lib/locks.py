@@ -1,9 +1,12 @@
 """Every PostgreSQL advisory lock of the project, named once.
 
 Lock order, for whoever takes more than one: advisory lock, then wallet row, then host payment row, then batch row,
-then accumulations (by primary key). A lock is held until the transaction ends.
+then accumulations (by primary key). A lock is held until the transaction ends, unless it
+is taken by `alone`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 from django.db import connection
@@ -24,6 +27,7 @@ class Lock(IntEnum):
     POLICY = 2
     SIGNING = 3
     INTAKE = 4
+    RECONCILIATION = 5
 
 
 def hold(lock: Lock) -> None:
@@ -54,6 +58,20 @@ def hold_shared(lock: Lock) -> None:
         RuntimeError: outside of a transaction.
     """
     _take("pg_advisory_xact_lock_shared", lock)
+
+
+@contextmanager
+def alone(lock: Lock) -> Iterator[bool]:
+    """Hold `lock` across transactions, for work with calls to others in it; False if another session has it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [_NAMESPACE, lock.value])
+        is_ours = bool(cursor.fetchone()[0])
+    try:
+        yield is_ours
+    finally:
+        if is_ours:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [_NAMESPACE, lock.value])
 
 
 def _take(function: str, lock: Lock) -> None:

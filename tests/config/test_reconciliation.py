@@ -9,12 +9,14 @@ from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.utils import timezone
 from pytest_django import Settings
 
 from config import tasks
 from config.admin_site.attention import attention
 from config.lib.audit import admin
+from config.lib.locks import _NAMESPACE, Lock
 from config.reconciliation import CouldNotAskError, reconcile, reconcile_daily
 from hostpay import gateways
 from hostpay.models import Heartbeat, NonceSlot, Reconciliation, Scope, Wallet
@@ -217,3 +219,21 @@ def test_an_answer_of_yesterday_is_too_old(agreeing: World) -> None:
     gateways.node.cache_clear()
 
     assert reconcile_daily(actor=ACTOR) is not None
+
+
+def test_only_one_runs_at_a_time_and_nothing_is_adopted_beside_it(agreeing: World) -> None:
+    other = connection.copy()
+    with other.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s, %s)", [_NAMESPACE, Lock.RECONCILIATION.value])
+    before = Reconciliation.objects.count()
+    try:
+        with pytest.raises(CommandError, match="Another reconciliation is running"):
+            run("--chain")
+        with pytest.raises(CommandError, match="A reconciliation is running"):
+            run("--chain", "--adopt", "--reason", "restored")
+        assert reconcile_daily(actor=ACTOR) is None
+    finally:
+        other.close()
+
+    assert Reconciliation.objects.count() == before
+    assert run("--chain")[0] == 0

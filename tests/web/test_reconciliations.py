@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
-from pytest_django import Settings
 
+from config import tasks
 from config.lib.audit import admin
 from config.lib.differences import Line, Verdict
-from hostpay import gateways
 from hostpay.models import AcceptedDifference, HostPayment, NonceSlot, Reconciliation, Scope, Wallet
 from hostpay.services.reconciling import record_run
 from tests.factories import ACTOR
 from tests.hostpay.chain import ordered
 from tests.hostpay.reconciling.books import reconciled, settle_books
 from tests.hostpay.test_outages import restore_from_before_the_signature
-from tests.lib.anvil import free_port
 from tests.lib.world import World
 from tests.web.scene import Scene
 from tests.web.test_operations import ask, confirm, list_operation, operation_of, said
@@ -134,8 +133,14 @@ def test_f69_what_the_backup_forgot_is_adopted_from_the_page(world: World, opera
 
     answer = confirm(operator, operation_of(run, "adopt"), reason="restored", typed="ADOPT")
 
-    assert f"Adopted: nonce {nonce} for payment {payment}" in said(answer) + answer.content.decode()
+    assert "A worker adopts" in said(answer) + answer.content.decode()
+    assert HostPayment.objects.get(pk=payment.pk).status == "ordered"
+    tasks.adopt_now("anna", "restored")
     payment.refresh_from_db()
+    assert (Reconciliation.objects.latest("pk").result, Reconciliation.objects.latest("pk").actor) == (
+        "agrees",
+        "admin:anna",
+    )
     assert payment.status == "final"
     assert not Wallet.objects.get().halted_reason
 
@@ -159,14 +164,22 @@ def test_an_order_is_attached_from_the_payments_page_only_while_its_wallet_is_ha
     assert payment.status == "requested"
 
 
-@pytest.mark.django_db(transaction=True)
-def test_nothing_is_adopted_while_the_chain_cannot_be_asked(
-    run: Reconciliation, operator: Client, settings: Settings
+def test_a_worker_is_asked_to_adopt_and_a_broker_that_is_away_is_said(
+    run: Reconciliation, operator: Client, broker_down: None
 ) -> None:
-    settings.ETH_RPC_URLS = [f"http://127.0.0.1:{free_port()}"]
-    gateways.node.cache_clear()
-
     answer = confirm(operator, operation_of(run, "adopt"), reason="restored", typed="ADOPT")
 
-    gateways.node.cache_clear()
-    assert "could not be asked" in said(answer) + answer.content.decode()
+    assert "Run manage.py reconcile --chain --adopt" in said(answer) + answer.content.decode()
+
+
+def test_a_run_that_is_ended_at_its_time_limit_is_told(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def endless(**_: object) -> None:
+        raise SoftTimeLimitExceeded
+
+    monkeypatch.setattr("config.reconciliation.reconcile_daily", endless)
+    with pytest.raises(SoftTimeLimitExceeded):
+        tasks.reconcile()
+
+    failed = Reconciliation.objects.get()
+    assert (failed.result, failed.actor) == ("failed", "beat:reconcile")
+    assert "ended at the worker&#x27;s time limit" in page_of(operator, failed)

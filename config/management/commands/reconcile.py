@@ -90,13 +90,7 @@ class Command(BaseCommand):
                 self._attach(options["attach"], options["payment"], options["reason"], is_silent=options["json"])
         except (RefusedError, StaleRowError, ProviderError) as error:
             raise CommandError(str(error)) from error
-        run = reconcile(
-            scope=_scope(options),
-            actor=shell_actor(),
-            batch=_batch(options["batch"]),
-            since_block=options["since_block"],
-            is_whole=True,
-        )
+        run = _compared(options)
         if options["json"]:
             self.stdout.write(json.dumps(_plain(run)))
         else:
@@ -153,6 +147,20 @@ class Command(BaseCommand):
         self.stdout.write(f"          theirs: {line.theirs}")
         if line.next_step:
             self.stdout.write(f"          next:   {line.next_step}")
+
+
+def _compared(options: dict[str, Any]) -> Reconciliation:
+    batch = _batch(options["batch"])
+    try:
+        return reconcile(
+            scope=_scope(options),
+            actor=shell_actor(),
+            batch=batch,
+            since_block=options["since_block"],
+            is_whole=True,
+        )
+    except RefusedError as error:
+        raise CommandError(str(error)) from error
 
 
 def _scope(options: dict[str, Any]) -> Scope:

@@ -18,6 +18,7 @@ from config.lib.audit import Actor, ActorKind
 from config.lib.differences import Line, Verdict, open_lines
 from config.lib.errors import RefusedError
 from config.lib.lifecycle import StaleRowError
+from config.lib.locks import Lock, alone
 from config.lib.money import ETH, format_units
 from hostpay import gateways
 from hostpay.models import (
@@ -73,14 +74,20 @@ def readopt_sent(*, actor: Actor, reason: str) -> Readopted:
     its own person's to lift. What was stopped half-way goes on when it is called again.
 
     Raises:
-        RefusedError: no reason, or not a person who asks.
+        RefusedError: no reason, not a person who asks, or a reconciliation is running.
         ProviderError: the node did not answer, or does not keep what was asked for.
     """
     if actor.kind not in _PEOPLE:
         raise RefusedError(why=f"Only a person lets payments be adopted, not {actor}.", next_step="Ask an operator.")
     if not reason.strip():
         raise RefusedError(why="This needs a reason.", next_step="Say why; it goes into the history.")
-    wallet = our_wallet()
+    with alone(Lock.RECONCILIATION) as is_alone:
+        if not is_alone:
+            raise RefusedError(why="A reconciliation is running.", next_step="Adopt again when it is done.")
+        return _readopt(our_wallet(), actor, reason)
+
+
+def _readopt(wallet: Wallet, actor: Actor, reason: str) -> Readopted:
     found = examine_line(wallet, settled_block=settled_block())
     left = open_lines(without_accepted(found.lines))
     # A node that lags shows less than the books have, and is no reason to halt.
