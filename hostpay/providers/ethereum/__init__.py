@@ -2,7 +2,7 @@
 
 from hostpay.providers.ethereum.blocks import BlockRef, ChainTransaction, FeeQuote, Log, Receipt
 from hostpay.providers.ethereum.broadcasts import BroadcastOutcome, BroadcastResult
-from hostpay.providers.ethereum.history import PrunedError, SentTransaction, find_by_nonce
+from hostpay.providers.ethereum.history import PrunedError, Remembering, SentTransaction, find_by_nonce
 from hostpay.providers.ethereum.node import EthereumNode, InsufficientFundsError, WouldRevertError
 from hostpay.providers.ethereum.pool import NodePool, NodeView
 from hostpay.providers.ethereum.rpc import NodeAnswerError
@@ -22,6 +22,7 @@ __all__ = (
     "NodeView",
     "PrunedError",
     "Receipt",
+    "Remembering",
     "SentTransaction",
     "TransferLog",
     "UnsignableError",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
@@ -58,6 +58,25 @@ class CountsAndShows(Protocol):
     def nonce(self, address: str, which: int) -> int: ...
 
     def transactions_from(self, address: str, block_number: int) -> tuple[SentTransaction, ...]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remembering:
+    """A node whose blocks are read once, however many nonces are looked for."""
+
+    node: CountsAndShows
+    seen: dict[tuple[str, int], tuple[SentTransaction, ...]] = field(default_factory=dict)
+
+    def nonce(self, address: str, which: int) -> int:
+        """As the node's own."""
+        return self.node.nonce(address, which)
+
+    def transactions_from(self, address: str, block_number: int) -> tuple[SentTransaction, ...]:
+        """As the node's own, of a block that was read before without asking."""
+        key = address, block_number
+        if key not in self.seen:
+            self.seen[key] = self.node.transactions_from(address, block_number)
+        return self.seen[key]
 
 
 def find_by_nonce(

@@ -24,7 +24,7 @@ from hostpay.models import (
     TransactionStatus,
     Wallet,
 )
-from hostpay.providers.ethereum import PrunedError, SentTransaction, find_by_nonce
+from hostpay.providers.ethereum import PrunedError, Remembering, SentTransaction, find_by_nonce
 from hostpay.providers.rebuilding import signed_bytes
 
 # Each takes some forty questions. More of them than this is no backup an hour old, and is told as a number.
@@ -67,6 +67,7 @@ def examine_line(wallet: Wallet, *, settled_block: int, known_up_to: int | None 
         ProviderError: the node did not answer, or does not keep what was asked for.
     """
     node = gateways.node()
+    blocks = Remembering(node=node)
     # The chain first: what it has seen by now was committed here before it was sent.
     head = node.block_number()
     used = node.nonce(wallet.address, head)
@@ -84,11 +85,15 @@ def examine_line(wallet: Wallet, *, settled_block: int, known_up_to: int | None 
             found.lines.append(known)
             continue
         try:
-            _look_up(wallet, nonce, head, settled_block, found, slot=slot)
+            sent = find_by_nonce(
+                blocks, sender=wallet.address, nonce=nonce, lowest=_lowest_block(wallet, nonce), highest=head
+            )
         except PrunedError:
             if known is None:
                 raise
             found.lines.append(known)
+            continue
+        _judge(wallet, nonce, sent, settled_block, found, slot=slot)
     found.lines.append(_accounted(wallet, used))
     return found
 
@@ -181,12 +186,15 @@ def _undecided(wallet: Wallet, used: int) -> Sequence[NonceSlot]:
     return list(slots.exclude(transactions__status__in=_ENDED).order_by("-nonce")[:MOST_LOOKED_UP])
 
 
-def _look_up(
-    wallet: Wallet, nonce: int, head: int, settled_block: int, found: NonceLine, *, slot: NonceSlot | None = None
+def _judge(
+    wallet: Wallet,
+    nonce: int,
+    sent: SentTransaction | None,
+    settled_block: int,
+    found: NonceLine,
+    *,
+    slot: NonceSlot | None,
 ) -> None:
-    sent = find_by_nonce(
-        gateways.node(), sender=wallet.address, nonce=nonce, lowest=_lowest_block(wallet, nonce), highest=head
-    )
     if sent is None:
         found.costs_unknown = True
         found.lines.append(_used_by_no_transaction(wallet, nonce))

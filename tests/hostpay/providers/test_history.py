@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.lib.errors import PermanentError, TransientError
-from hostpay.providers.ethereum import PrunedError, SentTransaction, find_by_nonce
+from hostpay.providers.ethereum import PrunedError, Remembering, SentTransaction, find_by_nonce
 
 SENDER = "0x00000000000000000000000000000000000000A1"
 
@@ -119,3 +119,24 @@ def test_blocks_are_read_back_only_so_far_and_then_it_is_an_error() -> None:
         find_by_nonce(chain, sender=SENDER, nonce=1, lowest=100, highest=5_000)
 
     assert len(chain.read) == 1_000
+
+
+def test_a_block_is_read_once_for_all_nonces_that_are_looked_for() -> None:
+    class Pruned(Chain):
+        def nonce(self, _address: str, which: int) -> int:
+            if which < 1_000:
+                raise PrunedError("gone")
+            return super().nonce(_address, which)
+
+        def transactions_from(self, address: str, block_number: int) -> tuple[SentTransaction, ...]:
+            self.asked.append(block_number)
+            return super().transactions_from(address, block_number)
+
+    chain = Pruned([500, 501, 502])
+    blocks = Remembering(node=chain)
+
+    for nonce in range(3):
+        assert find_by_nonce(blocks, sender=SENDER, nonce=nonce, lowest=0, highest=1_000) == sent(nonce, 500 + nonce)
+
+    read = [number for number in chain.asked if number < 1_000]
+    assert len(read) == len(set(read))
