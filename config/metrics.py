@@ -18,6 +18,7 @@ from django.utils import timezone
 from batches.models import BatchConversion, BatchStatus
 from batches.services import current_policy
 from config.admin_site.attention import attention
+from config.lib.differences import Verdict as Compared
 from config.lib.exposition import Family, Sample
 from config.lib.money import ETH, USDT, from_units
 from config.schedule import SCHEDULE
@@ -34,6 +35,7 @@ from hostpay.models import (
     Switch,
     Wallet,
 )
+from hostpay.services.reconciling.runs import lines_of
 from payouts.models import (
     Accumulation,
     EndpointStatus,
@@ -170,6 +172,11 @@ def _wallet(now: datetime) -> Iterable[Family]:
         "sluice_reconciliations_unresolved",
         "Reconciliations that did not agree and that nobody signed off.",
         Reconciliation.objects.unresolved().count(),
+    )
+    yield _one(
+        "sluice_reconciliation_alarms",
+        "Alarms in the latest reconciliation of each scope that nobody has signed off.",
+        sum(line.verdict is Compared.ALARM for run in Reconciliation.objects.standing() for line in lines_of(run)),
     )
 
 

@@ -7,14 +7,16 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import F, OuterRef, Q, Subquery
-from django.db.models.functions import Coalesce, Now
+from django.db.models import OuterRef, Q, Subquery
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from batches.models import BatchConversion, BatchStatus
 from config.lib.adminkit.links import list_of, page_of
-from hostpay.models import Approval, Breaker, HostPayment, Reconciliation, Scope, Wallet
-from hostpay.services.reconciling.runs import lines_of
+from config.lib.differences import Verdict as Compared
+from config.lib.differences import open_lines
+from hostpay.models import Approval, Breaker, HostPayment, Reconciliation, Wallet
+from hostpay.services.reconciling.runs import lines_of, worst_first
 from payouts.models import (
     Accumulation,
     EndpointStatus,
@@ -112,11 +114,7 @@ def _control() -> tuple[list[Item], tuple[str, str]]:
 
 
 def _reconciliation() -> tuple[list[Item], tuple[str, str]]:
-    """The latest run that did not agree, unless a later one of everything does, or somebody signed it off."""
-    settled = Reconciliation.objects.settled().filter(scope=Scope.ALL).order_by("-id").values("id")[:1]
-    later = (
-        Reconciliation.objects.unresolved().annotate(settled=Coalesce(Subquery(settled), 0)).filter(id__gt=F("settled"))
-    )
+    """Of each scope the latest run that did not agree, unless a later one has looked, or somebody signed it off."""
     items = [
         Item(
             kind="reconciliation",
@@ -125,18 +123,19 @@ def _reconciliation() -> tuple[list[Item], tuple[str, str]]:
             url=page_of(run),
             since=run.finished_at,
         )
-        for run in later.order_by("-id")[:1]
+        for run in Reconciliation.objects.standing()[:_MOST_OF_A_KIND]
     ]
     return items, ("reconciliations", list_of(Reconciliation))
 
 
 def _found_by(run: Reconciliation) -> str:
     failed = [f"{part} could not be asked: {why}" for part, why in run.failures.items()]
-    differing = [line for line in lines_of(run) if line.is_open]
+    differing = worst_first(open_lines(lines_of(run)))
     if not differing:
         return "; ".join(failed)
     more = f", and {len(differing) - 1} more" if len(differing) > 1 else ""
-    return "; ".join([*failed, f"{differing[0]}{more}"])
+    alarm = "ALARM: " if differing[0].verdict is Compared.ALARM else ""
+    return "; ".join([*failed, f"{alarm}{differing[0]}{more}"])
 
 
 def _payments() -> tuple[list[Item], tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
 
 from config.lib.audit import ACTOR_MAX_LENGTH
@@ -30,6 +30,13 @@ class ReconciliationQuerySet(models.QuerySet["Reconciliation"]):
     def unresolved(self) -> ReconciliationQuerySet:
         """Those that did not agree, and that nobody has signed off."""
         return self.exclude(result=Result.AGREES).filter(signed_off_at__isnull=True)
+
+    def standing(self) -> ReconciliationQuerySet:
+        """The newest unresolved ones of each scope and result, unless a later run that came to one looked at the same."""
+        same = Q(scope=Scope.ALL) | Q(scope=OuterRef("scope"), subject=OuterRef("subject"))
+        later = Reconciliation.objects.filter(same, pk__gt=OuterRef("pk")).exclude(result=Result.FAILED)
+        newest = ("scope", "subject", "result")
+        return self.unresolved().filter(~Exists(later)).order_by(*newest, "-pk").distinct(*newest)
 
     def settled(self) -> ReconciliationQuerySet:
         """Those that agreed, or whose differences a person has taken on."""

@@ -13,11 +13,14 @@ from django.test import Client as Browser
 from django.utils import timezone
 from pytest_django import Settings
 
+from config.lib.audit import admin
+from config.lib.differences import Line
+from config.lib.differences import Verdict as Compared
 from config.lib.exposition import Family, Sample, exposition
 from config.proxies import Peers
 from config.schedule import SCHEDULE
 from hostpay.models import Breaker, Heartbeat, Pause, Scope, Wallet
-from hostpay.services.reconciling import record_run
+from hostpay.services.reconciling import record_run, sign_off
 from hostpay.services.reconciling.runs import Balances
 from payouts.models import InboundEvent, Outcome, Verdict, WebhookEndpoint
 from payouts.services import hold_accumulation, webhooks
@@ -151,7 +154,24 @@ def test_the_wallets_balances_are_those_of_the_last_reconciliation() -> None:
     assert (before["sluice_wallet_eth"], before["sluice_wallet_balances_age_seconds"]) == ("NaN", "NaN")
     assert (found["sluice_wallet_eth"], found["sluice_wallet_usdt"]) == ("1.8342", "12004.11822")
     assert int(found["sluice_wallet_balances_age_seconds"]) < 60
-    assert found["sluice_reconciliations_unresolved"] == "0"
+    assert (found["sluice_reconciliations_unresolved"], found["sluice_reconciliation_alarms"]) == ("0", "0")
+
+
+def test_alarms_of_reconciliations_are_counted_until_they_are_signed_off() -> None:
+    run = record_run(
+        scope=Scope.CHAIN,
+        subject="",
+        parts={"chain": [Line(row="nonce 7", ours="not known", theirs="1 ETH", verdict=Compared.ALARM)]},
+        failures={},
+        balances=None,
+        actor=factories.ACTOR,
+        started_at=timezone.now(),
+    )
+    assert scraped()["sluice_reconciliation_alarms"] == "1"
+
+    sign_off(run=run, actor=admin("anna"), reason="my own sweep")
+
+    assert scraped()["sluice_reconciliation_alarms"] == "0"
 
 
 def test_the_inbox_shows_what_came_what_waits_and_what_was_turned_away() -> None:

@@ -68,7 +68,7 @@ def test_its_page_shows_our_books_the_chain_and_what_to_do_the_worst_first(
 def test_what_differs_waits_under_needs_me(run: Reconciliation, operator: Client) -> None:
     page = operator.get(reverse("admin:needs_me")).content.decode()
 
-    assert f"Run {run.pk} of the host wallet on chain: nonce 7: our books say not known" in page
+    assert f"Run {run.pk} of the host wallet on chain: ALARM: nonce 7: our books say not known" in page
 
 
 def test_it_is_signed_off_with_a_reason_and_the_exact_words_once(run: Reconciliation, operator: Client) -> None:
@@ -183,3 +183,30 @@ def test_a_run_that_is_ended_at_its_time_limit_is_told(operator: Client, monkeyp
     failed = Reconciliation.objects.get()
     assert (failed.result, failed.actor) == ("failed", "beat:reconcile")
     assert "ended at the worker&#x27;s time limit" in page_of(operator, failed)
+
+
+def test_a_later_run_of_another_scope_does_not_hide_an_alarm(run: Reconciliation, operator: Client) -> None:
+    record_run(
+        scope=Scope.PROVIDER,
+        subject="",
+        parts={"provider": [Line(row="order x", ours="1", theirs="2", verdict=Verdict.DIFFERS)]},
+        failures={},
+        balances=None,
+        started_at=timezone.now(),
+        actor=ACTOR,
+    )
+    for _ in range(2):
+        record_run(
+            scope=Scope.ALL,
+            subject="",
+            parts={},
+            failures={"chain": "the node does not answer"},
+            balances=None,
+            started_at=timezone.now(),
+            actor=ACTOR,
+        )
+
+    page = operator.get(reverse("admin:needs_me")).content.decode()
+
+    for sentence in ("ALARM: nonce 7: our books", "order x: our books", "the node does not answer"):
+        assert page.count(sentence) == 1
