@@ -16,6 +16,7 @@ from pytest_django import Settings
 
 from config.stack.paths import State
 from hostpay import gateways
+from hostpay.models import Wallet
 from tests.lib.anvil import Anvil
 from tests.lib.browsers import CHROMIUM
 from tests.lib.exchange import SandboxExchange
@@ -152,6 +153,9 @@ def world(
     monkeypatch.setenv("HOST_WALLET_KEYSTORE", prepared.keystore_path)
     monkeypatch.setenv("HOST_WALLET_PASSPHRASE_FILE", prepared.passphrase_file)
     _forget_gateways()
+    # Its orders of earlier tests would be orders of ours that new books do not know.
+    sandbox_exchange.reset()
+    _confirm_the_past_of(prepared.host_wallet_address, anvil)
     yield World(
         anvil=anvil,
         exchange=sandbox_exchange,
@@ -160,6 +164,13 @@ def world(
     )
     sandbox_exchange.clear_faults()
     _forget_gateways()
+
+
+def _confirm_the_past_of(wallet_address: str, anvil: Anvil) -> None:
+    """The run's chain remembers the tests before this one, and the books are new: as a person does with a used wallet."""
+    used = int(anvil.rpc("eth_getTransactionCount", wallet_address, "latest"), 16)
+    if used:
+        Wallet.objects.create(chain_id=django_settings.ETH_CHAIN_ID, address=wallet_address, next_nonce=used)
 
 
 def _forget_gateways() -> None:

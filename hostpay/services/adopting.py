@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
 
@@ -18,16 +19,36 @@ from hostpay.providers.changenow import ExchangeState, ExchangeStatus, ListedExc
 from hostpay.services import health
 from hostpay.services.steps import Proceed, Review, Said
 
+# How what left the wallet unknown to the books is taken back into them.
+ADOPT = "manage.py reconcile --chain --adopt --reason …"
 UNPAID = (ExchangeStatus.NEW, ExchangeStatus.WAITING)
 # The provider's clock and ours need not agree.
 _CLOCKS_APART = timedelta(minutes=2)
+# The deposit is there, or was.
+PAID = (
+    ExchangeStatus.CONFIRMING,
+    ExchangeStatus.EXCHANGING,
+    ExchangeStatus.SENDING,
+    ExchangeStatus.FINISHED,
+    ExchangeStatus.VERIFYING,
+    ExchangeStatus.REFUNDED,
+)
 _NOBODY = "0x0000000000000000000000000000000000000000"
 
 
-def find_unanswered(payment: HostPayment, intent: ExchangeOrder, actor: Actor) -> bool:
+def deposit_told(state: ExchangeState) -> str:
+    """What the provider says of a deposit to the order, whatever it calls the order now; empty if it knows of none."""
+    if state.payin_hash is None and state.amount_from is None and state.status not in PAID:
+        return ""
+    amount = "a deposit" if state.amount_from is None else f"a deposit of {state.amount_from:f} ETH"
+    return f"{amount} by {state.payin_hash or 'a transaction it does not name'}"
+
+
+def find_unanswered(payment: HostPayment, intent: ExchangeOrder, actor: Actor) -> bool | Review:
     """Look for the order that a create whose answer we never got may have made; says whether `intent` now names it.
 
-    What the provider has and nobody will pay is noted on the intent: it moves no money and expires.
+    What the provider has and nobody will pay is noted on the intent: it moves no money and expires. One that was paid is
+    neither: only books from a backup do not know it, and a person gives it back to the payment.
 
     Raises:
         OutcomeUnknownError: the provider did not tell; nothing is ordered before it does.
@@ -41,6 +62,9 @@ def find_unanswered(payment: HostPayment, intent: ExchangeOrder, actor: Actor) -
         )
     )
     candidates = [row for row in listed if row.order_id not in known and _may_be(row, intent)]
+    paid = _paid_one(payment, candidates)
+    if paid is not None:
+        return paid
     # Any of them would do, as all are ours and unpaid; our own id settles it, else the newest lives longest.
     candidates.sort(key=lambda row: (row.tag == str(intent.pk), row.status in UNPAID))
     found = candidates.pop() if candidates and candidates[-1].status in UNPAID else None
@@ -56,9 +80,13 @@ def adopt(payment: HostPayment, current: ExchangeOrder, actor: Actor) -> Said:
     Raises:
         ProviderError: the provider did not answer as it should.
     """
-    with health.counted(health.EXCHANGE):
-        state = gateways.exchange().exchange(current.provider_order_id or "")
+    state = ask(current.provider_order_id or "")
     wrong = differences(payment, current, state)
+    if deposit := deposit_told(state):
+        return Review(
+            reason=f"exchange {current.provider_order_id} is {state.raw_status} and has {deposit} that the books do not know;"
+            f" nothing was signed. Is it this payment's: {attach_command(payment, current.provider_order_id or '')}"
+        )
     if state.status not in UNPAID:
         wrong.append(f"status is {state.raw_status}, not waiting")
     if not wrong and state.expected_from is None:
@@ -122,6 +150,21 @@ def units_or_none(amount: Decimal | None) -> int | None:
     return to_units(amount.quantize(Decimal("0.000001"), rounding="ROUND_DOWN"), USDT)
 
 
+def attach_command(payment: HostPayment, order_id: str) -> str:
+    """How a person gives an order that was paid back to its payment."""
+    return f"manage.py reconcile --provider --attach {order_id} --payment {payment.pk} --reason …"
+
+
+def ask(order_id: str) -> ExchangeState:
+    """The order as the provider has it now.
+
+    Raises:
+        ProviderError: it did not answer as it should.
+    """
+    with health.counted(health.EXCHANGE):
+        return gateways.exchange().exchange(order_id)
+
+
 def _listed(intent: ExchangeOrder) -> tuple[ListedExchange, ...] | None:
     """The account's orders since the intent; None if our key may not list them."""
     try:
@@ -159,6 +202,17 @@ def _may_be(row: ListedExchange, intent: ExchangeOrder) -> bool:
     if row.amount_from is None:
         return row.tag is not None
     return same_amount(from_units(int(intent.send_units), ETH), row.amount_from)
+
+
+def _paid_one(payment: HostPayment, candidates: Sequence[ListedExchange]) -> Review | None:
+    """The question to a person about an order that could be the payment's, and holds a deposit."""
+    for row in candidates:
+        if row.status not in UNPAID and (deposit := deposit_told(ask(row.order_id))):
+            return Review(
+                reason=f"exchange {row.order_id}, which the books do not know, is {row.raw_status} and has {deposit}; nothing"
+                f" was ordered again. Was it made for this payment: {attach_command(payment, row.order_id)}"
+            )
+    return None
 
 
 def _payin_of(row: ListedExchange) -> str | None:

@@ -8,11 +8,10 @@ from django.db import transaction
 
 from config.lib import clock
 from config.lib.audit import Actor
-from hostpay import gateways
 from hostpay.models import ExchangeOrder, HostPayment, OrderStatus, PaymentStatus
 from hostpay.providers.changenow import ExchangeState, ExchangeStatus
 from hostpay.services import health
-from hostpay.services.adopting import UNPAID, differences
+from hostpay.services.adopting import ADOPT, UNPAID, ask, deposit_told, differences
 from hostpay.services.ordering import is_fundable, order_again
 from hostpay.services.steps import Proceed, Review, Said
 
@@ -36,8 +35,13 @@ def why_not_fund(*, payment: HostPayment, current: ExchangeOrder, actor: Actor) 
 
 
 def _asked(payment: HostPayment, current: ExchangeOrder, actor: Actor) -> Said | None:
-    with health.counted(health.EXCHANGE):
-        state = gateways.exchange().exchange(current.provider_order_id or "")
+    state = ask(current.provider_order_id or "")
+    if deposit := deposit_told(state):
+        # Whatever the order is called now: who pays the purpose again, pays it twice.
+        return Review(
+            reason=f"exchange {current.provider_order_id} is {state.raw_status} and has {deposit}; by our books nothing was"
+            f" paid to it by us; nothing was signed. After a restore: {ADOPT}"
+        )
     if state.status in UNPAID and not is_fundable(current):
         order_again(payment, current, actor, "the order was not paid in time; another one is made")
         return Proceed()
@@ -50,7 +54,7 @@ def _asked(payment: HostPayment, current: ExchangeOrder, actor: Actor) -> Said |
     if state.status is ExchangeStatus.FAILED:
         _fail(payment, current, reason, actor)
         return Proceed()
-    # Somebody else's deposit, or a word nobody knows.
+    # A word nobody knows.
     return Review(reason=f"{reason} by us; nothing was signed")
 
 

@@ -25,7 +25,7 @@ from hostpay.providers.changenow import (
     verify_echo,
 )
 from hostpay.services import health
-from hostpay.services.adopting import adopt, find_unanswered, units_or_none, wrong_payin
+from hostpay.services.adopting import adopt, ask, deposit_told, find_unanswered, units_or_none, wrong_payin
 from hostpay.services.guarding import why_stopped
 from hostpay.services.pausing import is_paused
 from hostpay.services.steps import Proceed, Review, Said, Wait, open_review
@@ -55,20 +55,13 @@ def order(*, payment: HostPayment, actor: Actor) -> Said:
         return rest
     if current is not None and is_unanswered:
         # A worker died, or heard nothing, between the intent and the answer.
-        if find_unanswered(payment, current, actor):
-            return _adopt_found(payment, current, actor)
-        _abandon(current, actor, "no answer to it was stored, and no order of the provider's is known to be it")
+        found = find_unanswered(payment, current, actor)
+        if found:
+            return found if isinstance(found, Review) else _adopt_found(payment, current, actor)
     elif current is not None:
         return adopt(payment, current, actor)
-    not_yet = _may_not_be_signed()
-    if not_yet is not None:
-        # Made now, the order would only grow old.
-        return not_yet
-    _price(payment)
-    held_back = _limits_of_provider(payment) or _value_out_of_band(payment)
-    if held_back is not None:
-        return held_back
-    return _place(payment, actor)
+    # Made while nothing may be signed, the order would only grow old.
+    return _may_not_be_signed() or _order_anew(payment, current, actor)
 
 
 def order_again(payment: HostPayment, current: ExchangeOrder, actor: Actor, reason: str) -> None:
@@ -89,10 +82,20 @@ def is_in_time(valid_until: datetime | None) -> bool:
     return valid_until is None or clock.now() + VALIDITY_MARGIN < valid_until
 
 
+def _order_anew(payment: HostPayment, unanswered: ExchangeOrder | None, actor: Actor) -> Said:
+    if unanswered is not None:
+        _abandon(unanswered, actor, "no answer to it was stored, and no order of the provider's is known to be it")
+    _price(payment)
+    held_back = _limits_of_provider(payment) or _value_out_of_band(payment)
+    if held_back is not None:
+        return held_back
+    return _place(payment, actor)
+
+
 def _adopt_found(payment: HostPayment, found: ExchangeOrder, actor: Actor) -> Said:
     said = adopt(payment, found, actor)
-    if isinstance(said, Review):
-        # Nobody but us wants it, so a retry makes another one.
+    if isinstance(said, Review) and not deposit_told(ask(found.provider_order_id or "")):
+        # Nobody but us wants it, and nobody paid it, so a retry makes another one.
         with transaction.atomic():
             payment.locked()
             _abandon(found, actor, said.reason)

@@ -45,11 +45,18 @@ _GAS_TO_AN_ACCOUNT = 21_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Chain:
-    """What the node said just before signing; `pool_nonce` counts what waits in its pool as well."""
+class _Line:
+    """How many transactions of the wallet the node knows; `pool_nonce` counts what waits in its pool as well."""
 
     nonce: int
     pool_nonce: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Chain:
+    """What the node said just before signing."""
+
+    line: _Line
     balance_wei: int
     gas_limit: int
     fees: Fees
@@ -69,11 +76,12 @@ def sign(*, payment: HostPayment, actor: Actor) -> Said:
     unfit = (
         why_not_now(payment=payment, wallet=payment.wallet)
         or why_over_limit(payment=payment, provider=current.provider, value_wei=int(current.send_units))
+        # Books that know less than the chain end no payment, and give no order up: it may be the one that was paid.
+        or _behind_the_chain(payment.wallet, actor)
         or why_not_fund(payment=payment, current=current, actor=actor)
     )
     if unfit is not None:
         return unfit
-    refuse_other_chain(payment.wallet)
     quote = fee_quote()
     if isinstance(quote, Wait):
         return quote
@@ -84,7 +92,7 @@ def sign(*, payment: HostPayment, actor: Actor) -> Said:
     held_back = _held_back(current, chain)
     if held_back is not None:
         return held_back
-    _send_missing(payment.wallet, chain.nonce)
+    _send_missing(payment.wallet, chain.line.nonce)
     return _sign_and_store(payment, current, chain, actor)
 
 
@@ -138,6 +146,19 @@ def why_not_now(*, payment: HostPayment, wallet: Wallet) -> Said | None:
     return None
 
 
+def _behind_the_chain(wallet: Wallet, actor: Actor) -> Said | None:
+    refuse_other_chain(wallet)
+    # The chain first: what it has seen by now was committed here before it was sent.
+    line = _ask_line(wallet)
+    wallet.refresh_from_db(fields=("next_nonce",))
+    return _used_elsewhere(wallet, line, actor)
+
+
+def _ask_line(wallet: Wallet) -> _Line:
+    node = gateways.node()
+    return _Line(nonce=node.nonce(wallet.address), pool_nonce=node.nonce(wallet.address, "pending"))
+
+
 def _ask_chain(payment: HostPayment, current: ExchangeOrder, fees: Fees) -> _Chain:
     node = gateways.node()
     address = payment.wallet.address
@@ -145,8 +166,7 @@ def _ask_chain(payment: HostPayment, current: ExchangeOrder, fees: Fees) -> _Cha
         from_address=address, to_address=current.payin_address or "", value_wei=int(current.send_units)
     )
     return _Chain(
-        nonce=node.nonce(address),
-        pool_nonce=node.nonce(address, "pending"),
+        line=_ask_line(payment.wallet),
         balance_wei=node.balance_wei(address),
         # A quarter more than estimated where there is code: what is not used is not paid, what is missing reverts.
         gas_limit=gas if gas <= _GAS_TO_AN_ACCOUNT else gas + gas // 4,
@@ -215,7 +235,7 @@ def _sign_and_store(payment: HostPayment, current: ExchangeOrder, chain: _Chain,
                 value_wei=int(still_current.send_units),
                 actor=actor,
             )
-            or _nonce_is_not_ours(wallet, chain, actor)
+            or _nonce_is_not_ours(wallet, chain.line, actor)
         )
         if not_now is not None:
             return not_now
@@ -223,24 +243,38 @@ def _sign_and_store(payment: HostPayment, current: ExchangeOrder, chain: _Chain,
     return Proceed()
 
 
-def _nonce_is_not_ours(wallet: Wallet, chain: _Chain, actor: Actor) -> Said | None:
-    expected = chain.nonce if wallet.next_nonce is None else wallet.next_nonce
-    if chain.nonce < expected:
+def _nonce_is_not_ours(wallet: Wallet, line: _Line, actor: Actor) -> Said | None:
+    expected = wallet.next_nonce or 0
+    if line.nonce < expected:
         return Wait(
-            reason=f"the node has seen {chain.nonce} transactions of the wallet and we {expected}: it lags, or one of"
+            reason=f"the node has seen {line.nonce} transactions of the wallet and we {expected}: it lags, or one of"
             " ours is missing and was sent again",
             after_s=settings.CHAIN_POLL_EVERY_S,
         )
-    if chain.nonce == expected and chain.pool_nonce <= expected:
+    return _used_elsewhere(wallet, line, actor)
+
+
+def _used_elsewhere(wallet: Wallet, line: _Line, actor: Actor) -> Said | None:
+    """Halt the wallet if the chain or its pool has more of its transactions than the books."""
+    expected = wallet.next_nonce or 0
+    if max(line.nonce, line.pool_nonce) <= expected:
         return None
-    where = f"the chain is at nonce {chain.nonce}, its pool at {chain.pool_nonce}, we at {expected}"
+    if wallet.next_nonce is None:
+        # Nobody can tell a wallet with a past from books without one: a person confirms it, once, and all goes on.
+        reason = (
+            f"the wallet has sent {max(line.nonce, line.pool_nonce)} transactions, and these books have signed none: was"
+            " the wallet used before Sluice had it, lift the halt; are these books from a backup, reconcile first"
+        )
+        halt_wallet(wallet=wallet, actor=actor, reason=reason)
+        return Wait(reason=f"the wallet is halted: {reason}", after_s=settings.SWEEP_EVERY_S)
+    where = f"the chain is at nonce {line.nonce}, its pool at {line.pool_nonce}, we at {expected}"
     reason = f"the wallet's key was used elsewhere: {where}; nothing was signed"
     halt_wallet(wallet=wallet, actor=actor, reason=reason)
     return Review(reason=reason)
 
 
 def _store_signed(wallet: Wallet, payment: HostPayment, current: ExchangeOrder, chain: _Chain, actor: Actor) -> None:
-    slot = NonceSlot.objects.create(wallet=wallet, nonce=chain.nonce, payment=payment)
+    slot = NonceSlot.objects.create(wallet=wallet, nonce=chain.line.nonce, payment=payment)
     variant = sign_variant(
         slot=slot,
         kind=TransactionKind.PAYMENT,

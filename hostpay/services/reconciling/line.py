@@ -26,6 +26,7 @@ from hostpay.models import (
 )
 from hostpay.providers.ethereum import PrunedError, Remembering, SentTransaction, find_by_nonce
 from hostpay.providers.rebuilding import signed_bytes
+from hostpay.services.adopting import ADOPT
 
 # Each takes some forty questions. More of them than this is no backup an hour old, and is told as a number.
 MOST_LOOKED_UP = 50
@@ -33,7 +34,6 @@ _ENDED = (TransactionStatus.MINED, TransactionStatus.FINAL, TransactionStatus.RE
 _STILL_OUT = (PaymentStatus.SIGNED, PaymentStatus.BROADCAST)
 # As `_said` writes it into rows that are never changed.
 _SAID = re.compile(r" to (?P<to>0x[0-9a-fA-F]{40}|a new contract) by 0x[0-9a-f]{64} in block (?P<block>[0-9]+)$")
-ADOPT = "manage.py reconcile --chain --adopt --reason …"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
