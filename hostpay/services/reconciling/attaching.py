@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from decimal import Decimal
+from uuid import uuid4
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from config.lib import clock
 from config.lib.audit import Actor, ActorKind
 from config.lib.errors import RefusedError
-from config.lib.money import ETH, from_units
+from config.lib.money import ETH, USDT, from_units, to_units
 from hostpay import gateways
-from hostpay.models import ExchangeOrder, HostPayment, NonceSlot, OrderStatus, PaymentStatus, Wallet
+from hostpay.models import ExchangeOrder, HostPayment, NonceSlot, OrderStatus, PaymentStatus, Transaction, Wallet
 from hostpay.providers.addresses import AddressError, checksummed
 from hostpay.providers.changenow import ExchangeState, OrderNotFoundError, same_amount
+from hostpay.providers.ethereum import ChainTransaction, SentTransaction
 from hostpay.services import health
-from hostpay.services.adopting import UNPAID, differences, units_or_none
+from hostpay.services.adopting import ADOPT, deposit_told, differences, units_or_none
 from hostpay.services.ordering import FUNDABLE_FOR
-from hostpay.services.reconciling.line import ADOPT
+from hostpay.services.reconciling.blocks import settled_block
+from hostpay.services.reconciling.line import examine_line
 from hostpay.services.steps import Review, open_review
 
 logger = logging.getLogger(__name__)
 
 _PEOPLE = (ActorKind.ADMIN, ActorKind.COMMAND)
+_BPS = 10_000
 _UNSIGNED = (PaymentStatus.REQUESTED, PaymentStatus.ORDERED)
 
 
@@ -42,7 +48,16 @@ def attach_order(*, payment: HostPayment, order_id: str, actor: Actor, reason: s
         raise RefusedError(why="This needs a person and a reason.", next_step="Say how you know; it is kept.")
     _refuse_unfit(payment, order_id)
     state = _ask(order_id)
-    candidate = _verified(payment, order_id, state)
+    if not deposit_told(state):
+        raise RefusedError(
+            why=f"Order {order_id} is {state.raw_status}: nobody has paid it.",
+            next_step="Leave it; it moves no money, and expires.",
+        )
+    try:
+        candidate = _verified(payment, order_id, state)
+    except RefusedError as refused:
+        _ask_person(payment, order_id, refused, actor)
+        raise
     try:
         with transaction.atomic():
             _refuse_open_gate(Wallet.objects.select_for_update().get(pk=payment.wallet_id))
@@ -63,13 +78,22 @@ def _refuse_unfit(payment: HostPayment, order_id: str) -> None:
             why=f"Payment {payment.pk} is {payment.status}: it was signed for, or has ended.",
             next_step="Only a payment that the books have never signed can have lost its order.",
         )
-    if payment.unpriced_usd and payment.priced_units is None:
-        raise RefusedError(
-            why=f"Payment {payment.pk} has {payment.unpriced_usd} USD that were never valued, so its amount is not known.",
-            next_step="Leave it unsigned, and ask the exchange for the order's refund.",
-        )
-    if ExchangeOrder.objects.filter(provider_order_id=order_id).exists():
+    known = ExchangeOrder.objects.filter(provider_order_id=order_id).first()
+    if known is not None and not _is_half_known(known, payment):
         raise RefusedError(why=f"Order {order_id} is in the books.", next_step=f"Go on with {ADOPT}.")
+
+
+def _is_half_known(order: ExchangeOrder, payment: HostPayment) -> bool:
+    """The payment's own order, of which the books know the name, and not yet that it stands."""
+    return order.payment_id == payment.pk and order.is_current and order.status == OrderStatus.ORDERING
+
+
+def _ask_person(payment: HostPayment, order_id: str, refused: RefusedError, actor: Actor) -> None:
+    """The order is paid and may be the payment's all the same: nobody orders another one before a person has decided."""
+    with transaction.atomic():
+        row = payment.locked()
+        _refuse_unfit(row, order_id)
+        open_review(row, Review(reason=f"exchange {order_id} is paid, and was not attached: {refused}"), actor=actor)
 
 
 def _refuse_open_gate(wallet: Wallet) -> None:
@@ -92,47 +116,116 @@ def _ask(order_id: str) -> ExchangeState:
 
 def _verified(payment: HostPayment, order_id: str, state: ExchangeState) -> ExchangeOrder:
     """The order as a row, not stored yet, if it is what this payment would have been ordered as, and was paid."""
-    if state.status in UNPAID and state.payin_hash is None:
-        raise RefusedError(
-            why=f"Order {order_id} is {state.raw_status}: nobody has paid it.",
-            next_step="Leave it; it moves no money, and expires.",
-        )
+    send_units = _send_units(payment, order_id, state)
     try:
         payin_address = checksummed(state.payin_address or "", field="pay-in address")
     except AddressError as error:
         raise RefusedError(why=f"Order {order_id}: {error}.", next_step="Ask the exchange.") from None
+    half_known = ExchangeOrder.objects.filter(provider_order_id=order_id).first()
     candidate = ExchangeOrder(
+        pk=half_known.pk if half_known else uuid4(),
         payment=payment,
         provider_order_id=order_id,
         payin_address=payin_address,
-        send_units=payment.send_units,
+        send_units=send_units,
         payout_address=payment.payout_address,
         refund_address=payment.wallet.address,
         # Too old to be paid, whatever becomes of the review: the exchange is asked before it would be.
         created_at=clock.now() - 2 * FUNDABLE_FOR,
     )
     wrong = differences(payment, candidate, state)
-    amount = from_units(payment.send_units, ETH)
-    told = state.expected_from if state.expected_from is not None else state.amount_from
-    if told is None or not same_amount(amount, told):
+    amount, told = from_units(send_units, ETH), _amount_told(state)
+    # Where it tells none, yet or any more, the transaction that paid it does.
+    if told is not None and not same_amount(amount, told):
         wrong.append(f"amount is {told}, not {amount:f}")
     if wrong:
         raise RefusedError(
             why=f"Order {order_id} was not made for payment {payment.pk}: {'; '.join(wrong)}.",
             next_step="Look for the payment of exactly that amount; a batch of the same members can be made by create_batch.",
         )
+    _refuse_not_our_money(candidate, state)
+    _refuse_other_paid(payment, order_id)
     return candidate
+
+
+def _amount_told(state: ExchangeState) -> Decimal | None:
+    return state.expected_from if state.expected_from is not None else state.amount_from
+
+
+def _send_units(payment: HostPayment, order_id: str, state: ExchangeState) -> int:
+    """What the payment sends. USD that the books have never valued came to what the order has beyond its ether."""
+    if not payment.unpriced_usd or payment.priced_units is not None:
+        return payment.send_units
+    sent = gateways.node().transaction(state.payin_hash) if state.payin_hash else None
+    told = _amount_told(state)
+    # The provider rounds its figures; they are compared with this afterwards.
+    units = sent.value_wei if sent is not None else 0 if told is None else to_units(told, ETH)
+    priced = units - int(payment.amount_units)
+    worth = Decimal(0) if priced <= 0 else _worth_usd(priced)
+    if abs(worth - payment.unpriced_usd) * _BPS > settings.VALUE_BAND_BPS * payment.unpriced_usd:
+        raise RefusedError(
+            why=f"Order {order_id} was not made for payment {payment.pk}: beyond its {from_units(int(payment.amount_units), ETH):f} ETH it"
+            f" takes ether worth {worth:f} USDT for {payment.unpriced_usd.normalize():f} USD that were never valued;"
+            f" {settings.VALUE_BAND_BPS} bps apart are allowed.",
+            next_step="Look for the payment of that value; if it is this one, leave it unsigned and ask the exchange for a refund.",
+        )
+    return units
+
+
+def _worth_usd(units: int) -> Decimal:
+    with health.counted(health.EXCHANGE):
+        return gateways.exchange().estimate(from_asset=ETH, to_asset=USDT, from_amount=from_units(units, ETH)).to_amount
+
+
+def _refuse_not_our_money(order: ExchangeOrder, state: ExchangeState) -> None:
+    """Go on only if the chain has a transaction of our wallet with the order's amount to its address, unknown to the books."""
+    wallet = order.payment.wallet
+    sent = gateways.node().transaction(state.payin_hash) if state.payin_hash else None
+    paid = sent is not None and _pays(order, sent) and sent.block_number is not None
+    if sent is None:
+        # The exchange names no transaction: then it is one of those that the books do not know.
+        line = examine_line(wallet, settled_block=settled_block())
+        paid = any(_pays(order, each) for each in line.sent)
+    if not paid:
+        raise RefusedError(
+            why=f"Order {order} has {deposit_told(state)}, and the chain shows no transaction of {wallet.address} that paid it.",
+            next_step="Somebody else's money is there: ask the exchange. Is our transaction in no block yet, wait for it.",
+        )
+
+
+def _pays(order: ExchangeOrder, sent: ChainTransaction | SentTransaction) -> bool:
+    return (
+        sent.from_address.lower() == order.payment.wallet.address.lower()
+        and (sent.to_address or "").lower() == (order.payin_address or "").lower()
+        and sent.value_wei == int(order.send_units)
+        and not Transaction.objects.filter(tx_hash=sent.tx_hash).exists()
+    )
+
+
+def _refuse_other_paid(payment: HostPayment, order_id: str) -> None:
+    """Go on only if nobody has paid the order that the books have for the payment, which would be given up."""
+    for other in payment.orders.filter(is_current=True).exclude(provider_order_id=order_id):
+        if other.provider_order_id is None:
+            continue
+        if deposit := deposit_told(_ask(other.provider_order_id)):
+            raise RefusedError(
+                why=f"The payment has order {other} already, and that one has {deposit}.",
+                next_step=f"Run {ADOPT}: it may have been paid twice, and then one of both must come back.",
+            )
 
 
 def _store(payment: HostPayment, order: ExchangeOrder, state: ExchangeState, actor: Actor, reason: str) -> None:
     said = f"found at the exchange, forgotten by the books: {reason}"
-    for other in payment.orders.filter(is_current=True):
+    for other in payment.orders.filter(is_current=True).exclude(provider_order_id=order.provider_order_id):
         other.move(
             OrderStatus.ABANDONED, actor=actor, reason=f"order {order} is the one that was paid", is_current=False
         )
-    order.save(force_insert=True)
-    order.record_birth(actor=actor, reason=said)
-    order.move(
+    half_known = payment.orders.filter(provider_order_id=order.provider_order_id).first()
+    if half_known is None:
+        order.save(force_insert=True)
+        order.record_birth(actor=actor, reason=said)
+    standing = half_known or order
+    standing.move(
         OrderStatus.OPEN,
         actor=actor,
         reason=f"{said}; the exchange says {state.raw_status}",
@@ -142,6 +235,9 @@ def _store(payment: HostPayment, order: ExchangeOrder, state: ExchangeState, act
         provider_status=state.raw_status,
         polled_at=clock.now() - timedelta(days=1),
     )
+    if payment.unpriced_usd and payment.priced_units is None:
+        payment.priced_units = Decimal(int(order.send_units) - int(payment.amount_units))
+        payment.save(update_fields=("priced_units",))
     if payment.status == PaymentStatus.REQUESTED:
         payment.move(PaymentStatus.ORDERED, actor=actor, reason=f"exchange {order} attached: {reason}")
     else:
