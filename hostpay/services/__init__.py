@@ -11,7 +11,7 @@ from hostpay.services.approvals import (
 )
 from hostpay.services.breaking import close_breaker, open_breaker, open_breakers
 from hostpay.services.explaining import explain_payment
-from hostpay.services.halting import halt_wallet, lift_halt
+from hostpay.services.halting import halt_wallet
 from hostpay.services.heartbeats import beating
 from hostpay.services.limits import most_wei_at_once
 from hostpay.services.operating import (
@@ -24,6 +24,7 @@ from hostpay.services.operating import (
     wait_for_rest,
 )
 from hostpay.services.pausing import PausedError, is_paused, pause, refuse_if_paused, resume
+from hostpay.services.reconciling.lifting import lift_halt
 from hostpay.services.requesting import (
     AdoptedOrder,
     ConflictingRequestError,

@@ -44,18 +44,20 @@ def lift_halt(*, wallet: Wallet, actor: Actor, reason: str, accounted: int | Non
         row = Wallet.objects.select_for_update().get(pk=wallet.pk)
         if row.halted_at is None:
             raise RefusedError(why=f"Wallet {row.address} is not halted.", next_step="Nothing is to be done.")
-        if accounted is not None and (on_chain, in_pool) != (accounted, accounted):
-            raise RefusedError(
-                why=f"{accounted} nonces are accounted for; by now the chain has used {on_chain}, and its pool {in_pool}.",
-                next_step="Look at what came meanwhile, and try again.",
-            )
         if in_pool > on_chain and not row.payments.on_the_wire().exists():
             raise RefusedError(
                 why=f"{in_pool - on_chain} transactions of the wallet wait in the node's pool, and none of them is ours.",
                 next_step="Find out who uses the key; lift the halt when they are mined or gone.",
             )
         highest = row.nonce_slots.aggregate(highest=Max("nonce"))["highest"]
-        row.next_nonce = on_chain if highest is None else max(on_chain, highest + 1)
+        ours = 0 if highest is None else highest + 1
+        # What is ours may wait in the pool; whatever else has come was not looked at.
+        if accounted is not None and (on_chain != accounted or in_pool > max(accounted, ours)):
+            raise RefusedError(
+                why=f"{accounted} nonces are accounted for; by now the chain has used {on_chain}, and its pool {in_pool}.",
+                next_step="Look at what came meanwhile, and try again.",
+            )
+        row.next_nonce = max(on_chain, ours)
         before = row.halted_reason
         row.halted_at, row.halted_reason = None, ""
         row.save(update_fields=("next_nonce", "halted_at", "halted_reason"))

@@ -15,6 +15,7 @@ import pytest
 from django.db import DatabaseError, OperationalError, connection, transaction
 from django.utils import timezone
 
+from config.lib.errors import RefusedError
 from hostpay import services
 from hostpay.models import (
     ExchangeOrder,
@@ -29,6 +30,7 @@ from hostpay.models import (
     TransactionStatusChange,
     Wallet,
 )
+from hostpay.services import halting
 from tests.hostpay.chain import ACTOR, ALICE, look, ordered, requested, variants
 from tests.lib.concurrency import crew
 from tests.lib.unguarded import unguarded
@@ -286,7 +288,9 @@ def test_f69_books_from_a_backup_sign_nothing_and_a_lifted_halt_pays_nothing_twi
     assert world.sent_transactions() == sent
 
     # And who lifts the halt without having looked is not punished with a second payment: the exchange has been paid.
-    services.lift_halt(wallet=wallet, actor=ALICE, reason="it will be fine")
+    with pytest.raises(RefusedError, match="which the books do not know, paid order"):
+        services.lift_halt(wallet=wallet, actor=ALICE, reason="it will be fine")
+    halting.lift_halt(wallet=wallet, actor=ALICE, reason="as if nobody had looked at the chain")
     services.retry_payment(payment=payment, actor=ALICE, reason="go on")
     payment = look(payment)
 

@@ -9,6 +9,7 @@ from config.invariants import examine
 from config.lib.errors import RefusedError
 from hostpay import services
 from hostpay.models import ExchangeOrder, HostPayment, NonceSlot, Wallet
+from hostpay.services import halting
 from hostpay.services.reconciling import attach_order, readopt_sent
 from tests.hostpay.chain import ACTOR, ALICE, look
 from tests.hostpay.reconciling.books import line_of, reconciled, settle_books
@@ -93,7 +94,10 @@ def test_f69_a_halt_lifted_too_soon_pays_an_attached_order_no_second_time(
     readopt_sent(actor=ALICE, reason="restored")
     attach_order(payment=payment, order_id=order_id, actor=ALICE, reason="the only one of 0.015 ETH")
 
-    services.lift_halt(wallet=Wallet.objects.get(), actor=ALICE, reason="it will be fine")
+    with pytest.raises(RefusedError, match=f"which the books do not know, paid order {order_id}"):
+        services.lift_halt(wallet=Wallet.objects.get(), actor=ALICE, reason="it will be fine")
+    # As if he had done it before he attached it.
+    halting.lift_halt(wallet=Wallet.objects.get(), actor=ALICE, reason="it will be fine")
     payment.refresh_from_db()
     services.retry_payment(payment=payment, actor=ALICE, reason="go on")
     payment = look(payment)

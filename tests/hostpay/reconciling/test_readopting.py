@@ -11,6 +11,7 @@ from config.invariants import examine
 from config.lib.errors import RefusedError
 from hostpay import services
 from hostpay.models import ExchangeOrder, HostPayment, NonceSlot, Receipt, Transaction, Wallet
+from hostpay.services import halting
 from hostpay.services.reconciling import readopt_sent, sign_off
 from tests.hostpay.chain import ACTOR, ALICE, crash_at, look, ordered, requested, through, use_key_elsewhere, variants
 from tests.hostpay.reconciling.books import line_of, reconciled, settle_books
@@ -265,7 +266,7 @@ def test_f48_a_halt_is_not_lifted_over_a_transaction_that_nobody_has_looked_at(w
     use_key_elsewhere(world)
 
     with pytest.raises(RefusedError, match="are accounted for; by now the chain has used"):
-        services.lift_halt(wallet=wallet, actor=ALICE, reason="all known", accounted=wallet.next_nonce)
+        halting.lift_halt(wallet=wallet, actor=ALICE, reason="all known", accounted=wallet.next_nonce)
 
     wallet.refresh_from_db()
     assert wallet.halted_at is not None
