@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from config.lib.errors import RefusedError
 from config.reconciliation import reconcile
-from hostpay import gateways
+from hostpay import gateways, services
 from hostpay.models import (
     AcceptedDifference,
     HostPayment,
@@ -21,12 +21,13 @@ from hostpay.models import (
     Reconciliation,
     Scope,
     Transaction,
+    TransactionStatusChange,
     Wallet,
 )
 from hostpay.sandbox.rpc import token_call
 from hostpay.services.reconciling import sign_off
 from hostpay.services.reconciling.runs import lines_of
-from tests.hostpay.chain import ALICE, look, no_blocks, on_the_wire, ordered, through, use_key_elsewhere
+from tests.hostpay.chain import ALICE, BOB, look, no_blocks, on_the_wire, ordered, through, use_key_elsewhere, variants
 from tests.hostpay.reconciling.books import line_of, open_rows, reconciled, settle_books
 from tests.lib.faulty_node import FaultyNode
 from tests.lib.unguarded import unguarded
@@ -409,3 +410,21 @@ def test_what_a_bounded_run_leaves_out_differs_until_a_whole_one_has_looked(
     with pytest.raises(RefusedError, match=r"It can be mended.*at a shell"):
         sign_off(run=run, actor=ALICE, reason="never mind")
     assert reconcile(scope=Scope.CHAIN, actor=ALICE, is_whole=True).result == "agrees"
+
+
+def test_f69_a_cancel_that_a_backup_has_forgotten_is_told_as_one(world: World, paid: NonceSlot) -> None:
+    with no_blocks(world.anvil):
+        payment = on_the_wire(world)
+        proposal = services.propose_cancel(payment=payment, actor=ALICE, reason="the exchange is gone")
+        services.approve(approval=proposal, actor=BOB, reason="seen it too")
+        _, cancel = variants(look(payment))
+        world.anvil.mine(4)
+    with unguarded(Transaction, TransactionStatusChange):
+        TransactionStatusChange.objects.filter(subject=cancel).delete()
+        cancel.delete()
+
+    told = line_of(reconciled("chain"), f"nonce {paid.nonce + 1} of {world.wallet_address}")
+
+    assert (told.verdict, cancel.tx_hash in told.theirs) == ("alarm", True)
+    assert "a transfer of nothing to ourselves, as a cancel is" in told.ours
+    assert "If two of you let it be cancelled" in told.next_step
