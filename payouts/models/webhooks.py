@@ -112,6 +112,9 @@ class WebhookEndpoint(Lifecycle):
     failures = models.PositiveIntegerField(default=0, help_text="Tries in a row that failed.")
     failing_since = models.DateTimeField(null=True, blank=True)
     last_error = models.TextField(blank=True)
+    given_up_in_a_row = models.PositiveIntegerField(
+        db_default=0, default=0, help_text="Events given up since the last one that was taken."
+    )
     last_success_at = models.DateTimeField(null=True, blank=True)
 
     created_by = models.CharField(max_length=150)

@@ -224,7 +224,7 @@ def _one_per_address(url: str) -> Iterator[None]:
 
 def _unburdened(now: datetime) -> dict[str, Any]:
     """The columns of an endpoint that is tried at once, whatever came before."""
-    return {"next_attempt_at": now, "failures": 0, "failing_since": None, "last_error": ""}
+    return {"next_attempt_at": now, "failures": 0, "failing_since": None, "last_error": "", "given_up_in_a_row": 0}
 
 
 def _need_reason(reason: str) -> None:

@@ -29,6 +29,10 @@ logger = logging.getLogger(__name__)
 _RESPONSE_KEPT = 4096
 _LONGEST_ERROR = 500
 _GIVEN_UP_AT_ONCE = 10_000
+# An event whose time was over before its turn came has so many tries of its own: one failure says little.
+_TRIES_OF_ITS_OWN = 3
+# So many different ones given up in a row are the receiver's doing and not theirs.
+_GIVEN_UP_IN_A_ROW = 5
 _GONE = "The receiver says that it is gone for good (HTTP 410)."
 
 
@@ -113,11 +117,11 @@ def _go_on(endpoint: WebhookEndpoint, outcome: Outcome, delivery_id: int, now: d
             failing_since=None,
             last_error="",
             last_success_at=now,
+            given_up_in_a_row=0,
         )
         return
     delivery = WebhookDelivery.objects.get(pk=delivery_id)
-    if delivery.tried_until <= now:
-        _give_up(endpoint.pk, now)
+    is_given_up = delivery.tried_until <= now and _give_up_front(endpoint, delivery, now)
     failures = endpoint.failures + 1
     found.update(
         leased_until=None,
@@ -127,7 +131,21 @@ def _go_on(endpoint: WebhookEndpoint, outcome: Outcome, delivery_id: int, now: d
         failures=failures,
         failing_since=endpoint.failing_since or now,
         last_error=outcome.error[:_LONGEST_ERROR],
+        given_up_in_a_row=endpoint.given_up_in_a_row + int(is_given_up),
     )
+
+
+def _give_up_front(endpoint: WebhookEndpoint, front: WebhookDelivery, now: datetime) -> bool:
+    """Give up an event that was not taken in its time, if it had its tries; says whether.
+
+    What waited behind it may be taken: only after several have failed in a row, those whose time is over go with it.
+    """
+    if endpoint.given_up_in_a_row >= _GIVEN_UP_IN_A_ROW:
+        return _give_up(endpoint.pk, now) > 0
+    if front.attempts < _TRIES_OF_ITS_OWN:
+        return False
+    logger.warning("webhook given up", extra={"endpoint": endpoint.pk, "event": front.message_id})
+    return WebhookDelivery.objects.waiting().filter(pk=front.pk).update(given_up_at=now) > 0
 
 
 def _give_up(endpoint_id: int, now: datetime) -> int:

@@ -238,6 +238,7 @@ def test_after_three_days_an_event_is_given_up_and_those_behind_it_go_on(receive
     made = endpoint(receiver.url)
     record("poison")
     happened(TRIED_FOR + timedelta(seconds=1))
+    WebhookDelivery.objects.update(attempts=12)
     send(payment(payment_id="young"), event_id="young")
     receiver.say(Reply(status=400), Reply())
 
@@ -252,17 +253,54 @@ def test_after_three_days_an_event_is_given_up_and_those_behind_it_go_on(receive
     assert outbox()[1] == ("payment.accumulated", "young", "delivered")
 
 
-def test_what_waited_for_a_dead_endpoint_is_given_up_when_its_time_is_over(receiver: ScriptedServer) -> None:
+def test_a_poisonous_event_takes_nothing_along_that_was_never_tried(receiver: ScriptedServer) -> None:
+    made = endpoint(receiver.url)
+    record("poison", "two", "three")
+    happened(TRIED_FOR + timedelta(seconds=1))
+    receiver.say(*[Reply(status=422)] * 3, Reply())
+
+    for _ in range(3):
+        assert deliver() == 0
+        make_due()
+    assert [state for _, _, state in outbox()] == ["given_up", "waiting", "waiting"]
+    deliver()
+
+    assert told(receiver)[3:] == [("payment.accumulated", "two"), ("payment.accumulated", "three")]
+    assert [state for _, _, state in outbox()] == ["given_up", "delivered", "delivered"]
+    made.refresh_from_db()
+    assert made.given_up_in_a_row == 0
+
+
+def test_one_failure_after_we_were_down_for_days_gives_nothing_up(receiver: ScriptedServer) -> None:
     endpoint(receiver.url)
-    record("one", "two", "three")
+    record("one", "two")
+    happened(2 * TRIED_FOR)
+    receiver.say(Reply(status=500), Reply())
+
+    deliver()
+    make_due()
+    assert deliver() == 2
+
+    assert [state for _, _, state in outbox()] == ["delivered", "delivered"]
+
+
+def test_what_waited_for_a_dead_endpoint_is_given_up_when_several_in_a_row_were(receiver: ScriptedServer) -> None:
+    made = endpoint(receiver.url)
+    record(*(f"p{number}" for number in range(8)))
     happened(TRIED_FOR + timedelta(seconds=1))
     send(payment(payment_id="young"), event_id="young")
     receiver.say(Reply(status=502))
 
+    for _ in range(3 * 5):
+        deliver()
+        make_due()
+    assert [state for _, _, state in outbox()] == ["given_up"] * 5 + ["waiting"] * 4
     deliver()
 
-    assert len(receiver.asked) == 1
-    assert [state for _, _, state in outbox()] == ["given_up"] * 3 + ["waiting"]
+    assert len(receiver.asked) == 16
+    assert [state for _, _, state in outbox()] == ["given_up"] * 8 + ["waiting"]
+    made.refresh_from_db()
+    assert made.failures == 16
 
 
 def test_what_waits_for_a_disabled_endpoint_is_given_up_too(receiver: ScriptedServer) -> None:
