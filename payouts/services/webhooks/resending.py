@@ -122,6 +122,8 @@ _FORGET = f"""
         WHERE created_at < %(before)s AND (delivered_at IS NOT NULL OR given_up_at IS NOT NULL)
           AND (resent_at IS NULL OR resent_at < %(before)s)
         LIMIT %(most)s
+        -- One that somebody has sent again at this moment stays.
+        FOR UPDATE SKIP LOCKED
     ), tries AS (
         DELETE FROM {WebhookAttempt._meta.db_table} WHERE delivery_id IN (SELECT id FROM old)
     ), gone AS (

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from config.lib.errors import RefusedError
@@ -19,6 +19,7 @@ from payouts.services import hold_accumulation, unhold_accumulation, webhooks
 from payouts.services.webhooks.secrets import secret_of
 from tests import factories
 from tests.factories import ACTOR
+from tests.lib.concurrency import PATIENCE_S, crew
 from tests.lib.scripted_http import Reply, ScriptedServer
 from tests.payouts.webhooks.receiving import deliver, endpoint, make_due, outbox, told
 
@@ -275,6 +276,24 @@ def test_what_was_told_is_forgotten_after_sixty_days_and_what_waits_is_not() -> 
     left = set(WebhookDelivery.objects.values_list("pk", flat=True))
     assert left == {events[1].pk, events[2].pk}
     assert set(WebhookAttempt.objects.values_list("delivery_id", flat=True)) == left
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_sent_again_at_this_moment_is_not_forgotten() -> None:
+    _, [event] = given_up("1")
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE payouts_webhookdelivery DISABLE TRIGGER payouts_webhookdelivery_says_one_thing")
+        cursor.execute("UPDATE payouts_webhookdelivery SET created_at = now() - interval '61 days'")
+        cursor.execute("ALTER TABLE payouts_webhookdelivery ENABLE TRIGGER payouts_webhookdelivery_says_one_thing")
+
+    with crew() as workers:
+        with transaction.atomic():
+            webhooks.resend_delivery(delivery_id=event.pk, **RESENT)
+            assert workers.start(webhooks.forget_deliveries).result(PATIENCE_S) == 0
+        assert webhooks.forget_deliveries() == 0
+
+    event.refresh_from_db()
+    assert event.state == "waiting"
 
 
 @pytest.mark.django_db(transaction=True)
