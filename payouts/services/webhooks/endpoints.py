@@ -75,7 +75,8 @@ def change_endpoint(*, endpoint_id: int, changes: Mapping[str, Any], actor: Acto
         now = timezone.now()
         columns: dict[str, Any] = dict(wanted)
         if wanted.get("url", endpoint.url) != endpoint.url:
-            columns |= _unburdened(now)
+            # What whoever is sending at this moment hears is of the old one.
+            columns |= {**_unburdened(now), "leased_until": None}
         if wanted.get("events", endpoint.events) != endpoint.events:
             columns["subscribed_at"] = now
         WebhookEndpoint.objects.filter(pk=endpoint.pk).update(**columns)

@@ -66,7 +66,7 @@ def record(
     """Write down what came of a round of tries, and when the next one is.
 
     `outcomes` are of the first of `attempts`: those after an event that was not taken were not made, and are taken
-    back. Under a lease that has run out, only what came of the tries counts.
+    back. Under a lease that has run out, or was ended by another address, only what came of the tries counts.
     """
     now = timezone.now()
     made, not_made = attempts[: len(outcomes)], attempts[len(outcomes) :]
@@ -82,8 +82,8 @@ def record(
             WebhookAttempt.objects.filter(pk__in=[each.pk for each in not_made]).delete()
         if endpoint.leased_until == lease:
             _go_on(endpoint, outcomes[-1], made[-1].delivery_id, now)
-        if outcomes[-1].is_gone and endpoint.is_enabled:
-            endpoint.move(EndpointStatus.DISABLED, actor=actor, reason=_GONE, disabled_reason=_GONE)
+            if outcomes[-1].is_gone and endpoint.is_enabled:
+                endpoint.move(EndpointStatus.DISABLED, actor=actor, reason=_GONE, disabled_reason=_GONE)
 
 
 def give_up_of_disabled() -> int:

@@ -455,6 +455,28 @@ def test_a_late_answer_counts_though_its_lease_has_run_out(receiver: ScriptedSer
     assert outbox() == [("payment.accumulated", "one", "delivered")]
 
 
+@pytest.mark.parametrize("status", [410, 500])
+def test_what_the_old_address_answers_is_not_charged_to_the_new_one(receiver: ScriptedServer, status: int) -> None:
+    made = endpoint(receiver.url)
+    record("one")
+    receiver.say(Reply(status=status, pause_s=1))
+
+    with ScriptedServer() as new, crew() as workers:
+        sending = workers.start(deliver)
+        deadline = time.monotonic() + PATIENCE_S
+        while not receiver.asked and time.monotonic() < deadline:
+            time.sleep(0.01)
+        webhooks.change_endpoint(endpoint_id=made.pk, changes={"url": new.url}, actor=ACTOR, reason="they moved")
+        sending.result()
+        deliver()
+
+        assert told(new) == [("payment.accumulated", "one")]
+    made.refresh_from_db()
+    assert (made.status, made.failures, made.last_error) == ("enabled", 0, "")
+    assert outbox() == [("payment.accumulated", "one", "delivered")]
+    assert sorted(each.outcome for each in WebhookAttempt.objects.all()) == ["delivered", "failed"]
+
+
 def test_slow_receivers_do_not_keep_a_quick_one_waiting(
     receiver: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
