@@ -239,9 +239,10 @@ def _webhooks() -> tuple[list[Item], tuple[str, str]]:
         given_up=Subquery(given_up.order_by("-created_at").values("given_up_at")[:1])
     )
     failing = Q(status=EndpointStatus.ENABLED, failing_since__lte=now - _RESTART)
+    ours = Q(status=EndpointStatus.ENABLED, failures=0) & ~Q(last_error="")
     gone = Q(status=EndpointStatus.DISABLED, failures__gt=0, status_changed_at__gte=now - _GONE_FOR)
     lost = Q(status=EndpointStatus.ENABLED, given_up__isnull=False)
-    items = [_webhook_item(each) for each in seen.filter(failing | gone | lost).order_by("pk")[:_MOST_OF_A_KIND]]
+    items = [_webhook_item(each) for each in seen.filter(failing | ours | gone | lost).order_by("pk")[:_MOST_OF_A_KIND]]
     return items, ("webhook endpoints", list_of(WebhookEndpoint))
 
 
@@ -251,6 +252,9 @@ def _webhook_item(endpoint: Any) -> Item:
     elif endpoint.failing_since is not None:
         kind, since = "webhooks failing", endpoint.failing_since
         sentence = f"has taken nothing in {endpoint.failures} tries, the last: {endpoint.last_error}"
+    elif endpoint.last_error:
+        kind, since = "webhooks not sent", endpoint.last_success_at or endpoint.subscribed_at
+        sentence = f"is not sent anything: {endpoint.last_error}"
     else:
         kind, since = "webhooks given up", endpoint.given_up
         sentence = "works, but was not told of everything: send again what was given up, if it wants to know"

@@ -149,7 +149,7 @@ def test_needs_me_names_endpoints_that_fail_are_gone_or_were_not_told(scene: Sce
 
     kinds = [item.kind for item in attention().items if item.kind.startswith("webhooks")]
     assert kinds == ["webhooks failing"]
-    WebhookEndpoint.objects.filter(pk=scene.endpoint.pk).update(failures=0, failing_since=None)
+    WebhookEndpoint.objects.filter(pk=scene.endpoint.pk).update(failures=0, failing_since=None, last_error="")
     assert [item.kind for item in attention().items if item.kind.startswith("webhooks")] == ["webhooks given up"]
     WebhookDelivery.objects.filter(pk=scene.given_up.pk).update(given_up_at=timezone.now() - timedelta(days=2))
     WebhookEndpoint.objects.filter(name="old shop").update(failures=1, failing_since=timezone.now())

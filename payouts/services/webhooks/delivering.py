@@ -117,7 +117,7 @@ class _Run:
 
     def _send_one(self, taken: Round, delivery: WebhookDelivery) -> Outcome:
         if taken.cannot:
-            return Outcome(error=taken.cannot)
+            return Outcome(error=taken.cannot, is_ours=True)
         body = body_of(delivery)
         headers = headers_of(delivery, body, secrets=taken.secrets, now=timezone.now())
         started = time.monotonic()
@@ -136,13 +136,14 @@ class _Run:
         return poster
 
     def _result(self, future: Future[list[Outcome]]) -> list[Outcome]:
-        """What a thread found; a fault of ours is one endpoint's failure first, and the sweep's at its end."""
+        """What a thread found; a fault of ours is one endpoint's wait first, and the sweep's at its end."""
         error = future.exception()
         if error is None:
             return future.result()
         logger.error("a webhook could not be sent", exc_info=error)
         self._broken = error
-        return [Outcome(error=f"Sending broke off on our side ({type(error).__name__}); the log has the reason.")]
+        told = f"Sending broke off on our side ({type(error).__name__}); the log has the reason."
+        return [Outcome(error=told, is_ours=True)]
 
     def _settle(self, taken: Round, outcomes: list[Outcome]) -> None:
         self._delivered += sum(outcome.is_delivered for outcome in outcomes)

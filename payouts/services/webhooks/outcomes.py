@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
 
 from django.db import connection, transaction
@@ -33,14 +33,17 @@ _GIVEN_UP_AT_ONCE = 10_000
 _TRIES_OF_ITS_OWN = 3
 # So many different ones given up in a row are the receiver's doing and not theirs.
 _GIVEN_UP_IN_A_ROW = 5
+# A key that is put back, or a fault that is mended, shows within minutes.
+_OURS_AGAIN = timedelta(minutes=5)
 _GONE = "The receiver says that it is gone for good (HTTP 410)."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came back; `error` is empty if the receiver took the event."""
+    """What came back; `error` is empty if the receiver took the event, `is_ours` says that it is not to blame."""
 
     error: str
+    is_ours: bool = False
     status_code: int | None = None
     response: bytes = field(default=b"", repr=False)
     retry_after_s: int | None = None
@@ -75,11 +78,11 @@ def record(
         _complete(made, outcomes, now)
         taken = [each.delivery_id for each, outcome in zip(made, outcomes, strict=True) if outcome.is_delivered]
         WebhookDelivery.objects.filter(pk__in=taken).update(delivered_at=now, given_up_at=None)
-        if not_made:
-            WebhookDelivery.objects.filter(pk__in=[each.delivery_id for each in not_made]).update(
-                attempts=F("attempts") - 1
-            )
-            WebhookAttempt.objects.filter(pk__in=[each.pk for each in not_made]).delete()
+        not_counted = [*not_made, *made[-1:]] if outcomes[-1].is_ours else not_made
+        WebhookDelivery.objects.filter(pk__in=[each.delivery_id for each in not_counted]).update(
+            attempts=F("attempts") - 1
+        )
+        WebhookAttempt.objects.filter(pk__in=[each.pk for each in not_made]).delete()
         if endpoint.leased_until == lease:
             _go_on(endpoint, outcomes[-1], made[-1].delivery_id, now)
             if outcomes[-1].is_gone and endpoint.is_enabled:
@@ -118,6 +121,12 @@ def _go_on(endpoint: WebhookEndpoint, outcome: Outcome, delivery_id: int, now: d
             last_error="",
             last_success_at=now,
             given_up_in_a_row=0,
+        )
+        return
+    if outcome.is_ours:
+        # No failure of the receiver's, so nothing is given up for it.
+        found.update(
+            leased_until=None, next_attempt_at=now + _OURS_AGAIN, last_error=outcome.error[:_LONGEST_ERROR]
         )
         return
     delivery = WebhookDelivery.objects.get(pk=delivery_id)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import logging
 import secrets
 from datetime import datetime
 
@@ -17,6 +18,8 @@ from django.conf import settings
 from config import logs
 from config.lib.errors import SluiceError
 from payouts.models import WebhookEndpoint
+
+logger = logging.getLogger(__name__)
 
 PREFIX = "whsec_"
 _PURPOSE = b"sluice webhook secret "
@@ -53,14 +56,17 @@ def secret_of(seed: str, derived_by: str) -> str:
 
 
 def live_secrets(endpoint: WebhookEndpoint, *, now: datetime) -> list[str]:
-    """The secret in force, and the one before it while both are.
+    """The secret in force, and the one before it while both are and its key is known: a receiver needs one that fits.
 
     Raises:
-        LostKeyError: as `secret_of`.
+        LostKeyError: as `secret_of`, for the one in force.
     """
     live = [secret_of(endpoint.secret_seed, endpoint.secret_key_id)]
     if endpoint.old_secret_until is not None and endpoint.old_secret_until > now:
-        live.append(secret_of(endpoint.old_secret_seed, endpoint.old_secret_key_id))
+        try:
+            live.append(secret_of(endpoint.old_secret_seed, endpoint.old_secret_key_id))
+        except LostKeyError as error:
+            logger.warning("an old webhook secret signs no longer", extra={"endpoint": endpoint.pk, "why": str(error)})
     return live
 
 

@@ -21,6 +21,7 @@ from django.utils import timezone
 from pytest_django import Settings
 from standardwebhooks import Webhook
 
+from config.admin_site.attention import attention
 from config.lib import public_http
 from config.lib.http import CallInTransactionError, forbid_in_transaction
 from config.simulation.boundaries import Boundaries
@@ -583,13 +584,38 @@ def test_a_key_that_is_gone_from_the_settings_is_said_and_nothing_is_sent(
     made.refresh_from_db()
     assert receiver.asked == []
     assert "not in WEBHOOK_SECRET_KEYS: put that key back" in made.last_error
+    assert (made.failures, made.failing_since) == (0, None)
+    assert timezone.now() < made.next_attempt_at < timezone.now() + timedelta(minutes=6)
+    happened(TRIED_FOR + timedelta(seconds=1))
+    for _ in range(3):
+        make_due()
+        deliver()
+    [event] = WebhookDelivery.objects.all()
+    assert (event.state, event.attempts) == ("waiting", 0), "nobody but us is to blame"
+    [item] = [item for item in attention().items if item.kind == "webhooks not sent"]
+    assert "put that key back" in item.sentence
 
     settings.WEBHOOK_SECRET_KEYS = ["another-key-another-key-another-key", *before]
     make_due()
     assert deliver() == 1
 
 
-def test_a_fault_of_ours_is_one_endpoints_failure_and_the_sweeps(
+def test_an_old_secret_whose_key_is_gone_signs_no_longer_and_the_present_one_does(
+    receiver: ScriptedServer, settings: Settings
+) -> None:
+    made = endpoint(receiver.url)
+    before = settings.WEBHOOK_SECRET_KEYS
+    settings.WEBHOOK_SECRET_KEYS = ["another-key-another-key-another-key", *before]
+    new = webhooks.rotate_secret(endpoint_id=made.pk, actor=ACTOR, reason="new key")
+    settings.WEBHOOK_SECRET_KEYS = ["another-key-another-key-another-key"]
+    record("one")
+
+    assert deliver() == 1
+
+    assert is_signed_with(receiver.asked[0], new)
+
+
+def test_a_fault_of_ours_is_one_endpoints_wait_and_the_sweeps_failure(
     receiver: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = endpoint("http://127.0.0.1:9/broken")
