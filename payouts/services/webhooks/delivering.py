@@ -16,7 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -151,13 +151,18 @@ class _Run:
         if not outcomes[-1].is_delivered and key in self._posters:
             # The next try looks the name up anew.
             self._posters.pop(key).close()
-        record(
-            endpoint_id=taken.endpoint.pk,
-            lease=taken.lease,
-            attempts=taken.attempts,
-            outcomes=outcomes,
-            actor=self._actor,
-        )
+        try:
+            record(
+                endpoint_id=taken.endpoint.pk,
+                lease=taken.lease,
+                attempts=taken.attempts,
+                outcomes=outcomes,
+                actor=self._actor,
+            )
+        except DatabaseError as error:
+            # Its lease runs out, and its events are sent again; what other rounds have learned is still to be written.
+            logger.exception("what came of webhooks was not written down", extra={"endpoint": taken.endpoint.pk})
+            self._broken = error
 
 
 def _take(endpoint_id: int) -> Round | None:

@@ -125,9 +125,7 @@ def _go_on(endpoint: WebhookEndpoint, outcome: Outcome, delivery_id: int, now: d
         return
     if outcome.is_ours:
         # No failure of the receiver's, so nothing is given up for it.
-        found.update(
-            leased_until=None, next_attempt_at=now + _OURS_AGAIN, last_error=outcome.error[:_LONGEST_ERROR]
-        )
+        found.update(leased_until=None, next_attempt_at=now + _OURS_AGAIN, last_error=outcome.error[:_LONGEST_ERROR])
         return
     delivery = WebhookDelivery.objects.get(pk=delivery_id)
     is_given_up = delivery.tried_until <= now and _give_up_front(endpoint, delivery, now)

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from django.db import connection, transaction
 from django.utils import timezone
 
+from config.lib import clock
 from config.lib.audit import Actor
 from config.lib.errors import RefusedError
 from payouts.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
@@ -16,8 +17,8 @@ logger = logging.getLogger(__name__)
 
 KEPT_FOR = timedelta(days=60)
 _FORGOTTEN_AT_ONCE = 5000
-# A batch's million events are sent again in one statement.
-_SET_TIMEOUT = "SET LOCAL statement_timeout = '240s'"
+# Some seconds' worth at most, of the million that a batch may have.
+_RESENT_AT_ONCE = 20_000
 
 
 def resend_delivery(*, delivery_id: int, actor: Actor, reason: str) -> WebhookDelivery:
@@ -44,24 +45,34 @@ def resend_delivery(*, delivery_id: int, actor: Actor, reason: str) -> WebhookDe
 def resend_failed(*, endpoint_id: int, since: datetime, actor: Actor, reason: str) -> int:
     """Have all events sent again that happened since then and were given up, in their order; says how many.
 
+    They go in parts, between which whoever sends gets the endpoint's lock; each part is in the endpoint's history.
+
     Raises:
         RefusedError: the endpoint is disabled, or no reason was given.
         WebhookEndpoint.DoesNotExist: there is none.
     """
     _need_reason(reason)
+    until = clock.now()
+    count = 0
+    while part := _resend_part(endpoint_id, since=since, until=until, actor=actor, reason=reason):
+        count += part
+    logger.info("webhooks sent again", extra={"endpoint": endpoint_id, "events": count, "actor": str(actor)})
+    return count
+
+
+def _resend_part(endpoint_id: int, *, since: datetime, until: datetime, actor: Actor, reason: str) -> int:
     with transaction.atomic():
         endpoint = WebhookEndpoint.objects.select_for_update(of=("self",)).get(pk=endpoint_id)
         _need_enabled(endpoint)
-        now = timezone.now()
-        with connection.cursor() as cursor:
-            cursor.execute(_SET_TIMEOUT)
-        failed = endpoint.deliveries.given_up().filter(created_at__gte=since)
-        count: int = failed.update(given_up_at=None, resent_at=now)
+        now = clock.now()
+        # What is given up meanwhile is not sent again for ever.
+        failed = endpoint.deliveries.given_up().filter(created_at__gte=since, given_up_at__lte=until)
+        part = failed.order_by("created_at", "pk").values("pk")[:_RESENT_AT_ONCE]
+        count = WebhookDelivery.objects.filter(pk__in=part).update(given_up_at=None, resent_at=now)
         if count:
             WebhookEndpoint.objects.filter(pk=endpoint.pk).update(next_attempt_at=now)
             data = {"since": since, "events": count}
             endpoint.note(actor=actor, reason=f"all given up sent again: {reason.strip()}", data=data)
-    logger.info("webhooks sent again", extra={"endpoint": endpoint_id, "events": count, "actor": str(actor)})
     return count
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import OperationalError, connection, connections, transaction
 from django.utils import timezone
 from pytest_django import Settings
 from standardwebhooks import Webhook
@@ -636,6 +636,33 @@ def test_a_fault_of_ours_is_one_endpoints_wait_and_the_sweeps_failure(
     assert told(receiver) == [("payment.accumulated", "one")]
     assert "broke off on our side (ZeroDivisionError)" in broken.last_error
     assert broken.leased_until is None
+
+
+def test_a_round_that_cannot_be_written_down_leaves_what_others_learned(receiver: ScriptedServer) -> None:
+    with ScriptedServer() as other, crew() as workers:
+        held, free = endpoint(receiver.url), endpoint(other.url)
+        record("one")
+        receiver.say(Reply(pause_s=1))
+        other.say(Reply(pause_s=1.5))
+
+        def deliver_impatiently() -> int:
+            with connection.cursor() as cursor:
+                cursor.execute("SET lock_timeout = '100ms'")
+            return deliver()
+
+        sending = workers.start(deliver_impatiently)
+        deadline = time.monotonic() + PATIENCE_S
+        while not (receiver.asked and other.asked) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        with transaction.atomic():
+            WebhookEndpoint.objects.select_for_update(of=("self",)).get(pk=held.pk)
+            with pytest.raises(OperationalError, match="lock timeout"):
+                sending.result()
+
+    assert [outbox(each) for each in (held, free)] == [
+        [("payment.accumulated", "one", "waiting")],
+        [("payment.accumulated", "one", "delivered")],
+    ]
 
 
 def test_nothing_is_sent_in_a_database_transaction(receiver: ScriptedServer) -> None:

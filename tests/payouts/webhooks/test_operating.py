@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from config.lib.errors import RefusedError
@@ -16,6 +17,7 @@ from config.lib.problems import InvalidFieldsError
 from payouts import tasks
 from payouts.models import SUBSCRIBABLE, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from payouts.services import hold_accumulation, unhold_accumulation, webhooks
+from payouts.services.webhooks import resending
 from payouts.services.webhooks.secrets import secret_of
 from tests import factories
 from tests.factories import ACTOR
@@ -34,7 +36,7 @@ def given_up(*reasons: str) -> tuple[WebhookEndpoint, list[WebhookDelivery]]:
     made = endpoint(URL, events=["payment.held"])
     for reason in reasons:
         hold_accumulation(accumulation=factories.accumulation(1), actor=ACTOR, reason=reason)
-    WebhookDelivery.objects.update(given_up_at=timezone.now())
+    WebhookDelivery.objects.update(given_up_at=Now())
     return made, list(WebhookDelivery.objects.order_by("pk"))
 
 
@@ -234,6 +236,17 @@ def test_all_given_up_since_a_time_are_sent_again() -> None:
 
     assert [state for _, _, state in outbox()] == ["given_up", "waiting", "waiting"]
     assert made.status_changes.filter(reason="all given up sent again: receiver mended").count() == 1
+
+
+def test_many_given_up_are_sent_again_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, _ = given_up("1", "2", "3")
+    monkeypatch.setattr(resending, "_RESENT_AT_ONCE", 2)
+
+    assert webhooks.resend_failed(endpoint_id=made.pk, since=timezone.now() - timedelta(days=1), **RESENT) == 3
+
+    assert [state for _, _, state in outbox()] == ["waiting"] * 3
+    noted = made.status_changes.filter(reason="all given up sent again: receiver mended").order_by("pk")
+    assert [note.data["events"] for note in noted] == [2, 1]
 
 
 def test_the_command_sends_single_events_and_all_of_an_endpoint() -> None:
