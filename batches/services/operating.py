@@ -6,7 +6,7 @@ from django.db import transaction
 
 from batches.models import BatchConversion, BatchStatus
 from batches.services.settling import give_back
-from config.lib.audit import Actor
+from config.lib.audit import Actor, need_reason
 from config.lib.errors import RefusedError
 from hostpay import services as hostpay
 from hostpay.models import Context, HostPayment
@@ -30,7 +30,7 @@ def retry_batch(*, batch: BatchConversion, actor: Actor, reason: str) -> HostPay
         RefusedError: the batch has ended, or hostpay refuses.
         StaleRowError: the batch or its payment has moved on meanwhile.
     """
-    _need_reason(reason)
+    need_reason(reason)
     with transaction.atomic():
         payment = _payment_of_open(batch)
         hostpay.retry_payment(payment=payment, actor=actor, reason=reason)
@@ -46,7 +46,7 @@ def release_batch(*, batch: BatchConversion, actor: Actor, reason: str) -> int:
         RefusedError: the batch has ended, or signed bytes of its payment exist.
         StaleRowError: the batch or its payment has moved on meanwhile.
     """
-    _need_reason(reason)
+    need_reason(reason)
     with transaction.atomic():
         # The payment first: that is the order in which hostpay's deliveries lock them.
         payment = _payment_of_open(batch)
@@ -76,8 +76,3 @@ def _payment_of_open(batch: BatchConversion) -> HostPayment:
             next_step="This should not be: run check_invariants.",
         )
     return payment
-
-
-def _need_reason(reason: str) -> None:
-    if not reason.strip():
-        raise RefusedError(why="This needs a reason.", next_step="Say why; it goes into the history.")

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from config.lib.errors import RefusedError
+
 
 class ActorKind(StrEnum):
     BEAT = "beat"
@@ -49,3 +51,13 @@ def api(caller: str) -> Actor:
 def command(user: str) -> Actor:
     """A person at a shell, named by the operating system's user."""
     return Actor(ActorKind.COMMAND, user)
+
+
+def need_reason(reason: str) -> None:
+    """Go on only with a reason for the history.
+
+    Raises:
+        RefusedError: there is none.
+    """
+    if not reason.strip():
+        raise RefusedError(why="This needs a reason.", next_step="Say why; it goes into the history.")

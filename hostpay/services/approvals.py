@@ -9,7 +9,7 @@ from datetime import timedelta
 from django.db import transaction
 
 from config.lib import clock
-from config.lib.audit import Actor, ActorKind
+from config.lib.audit import Actor, ActorKind, need_reason
 from config.lib.errors import RefusedError
 from hostpay.models import Approval, ApprovalAction, ApprovalDecision, HostPayment
 from hostpay.services import cancelling, giving_up
@@ -109,7 +109,7 @@ def approve(*, approval: Approval, actor: Actor, reason: str) -> Approval:
         RefusedError: proposed by the same person, decided or run out already, changed since, or no longer possible.
         ProviderError: the chain had to be asked, and did not answer.
     """
-    _need_reason(reason)
+    need_reason(reason)
     _refuse_unless_open(approval)
     _refuse_own(approval, actor)
     deed = _DEEDS[approval.action]
@@ -140,7 +140,7 @@ def reject(*, approval: Approval, actor: Actor, reason: str) -> Approval:
     Raises:
         RefusedError: proposed by the same person (it runs out by itself), or decided already.
     """
-    _need_reason(reason)
+    need_reason(reason)
     with transaction.atomic():
         payment, row = _locked(approval)
         _refuse_unless_open(row)
@@ -153,7 +153,7 @@ def reject(*, approval: Approval, actor: Actor, reason: str) -> Approval:
 def _refuse_hopeless(action: ApprovalAction, payment: HostPayment, actor: Actor, reason: str) -> None:
     """Before the chain is asked about it."""
     _need_person(actor)
-    _need_reason(reason)
+    need_reason(reason)
     _refuse_impossible(_DEEDS[action], payment)
 
 
@@ -239,8 +239,3 @@ def _refuse_second_proposal(payment: HostPayment, action: ApprovalAction) -> Non
 def _need_person(actor: Actor) -> None:
     if actor.kind not in _PEOPLE:
         raise RefusedError(why=f"{actor} is no person.", next_step="Decide it in the admin or at a shell.")
-
-
-def _need_reason(reason: str) -> None:
-    if not reason.strip():
-        raise RefusedError(why="This needs a reason.", next_step="Say why; it goes into the history.")

@@ -8,7 +8,7 @@ from django.db import transaction
 from django.db.models import Max
 
 from config.lib import clock
-from config.lib.audit import Actor
+from config.lib.audit import Actor, need_reason
 from config.lib.errors import RefusedError
 from hostpay import gateways
 from hostpay.models import Wallet
@@ -36,8 +36,7 @@ def lift_halt(*, wallet: Wallet, actor: Actor, reason: str, accounted: int | Non
             than were accounted for.
         ProviderError: the node did not answer.
     """
-    if not reason.strip():
-        raise RefusedError(why="This needs a reason.", next_step="Say why; it goes into the history.")
+    need_reason(reason)
     node = gateways.node()
     on_chain, in_pool = node.nonce(wallet.address), node.nonce(wallet.address, "pending")
     with transaction.atomic():

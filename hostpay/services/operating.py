@@ -7,7 +7,7 @@ from datetime import timedelta
 from django.db import transaction
 
 from config.lib import clock
-from config.lib.audit import Actor
+from config.lib.audit import Actor, need_reason
 from config.lib.errors import RefusedError
 from hostpay.models import CLOSED_UNPAID, ON_THE_WIRE, TERMINAL, HostPayment, OrderStatus, PaymentStatus
 from hostpay.services.deciding import CLOSE, ESCALATE, WAIT, decision_data
@@ -24,7 +24,7 @@ def retry_payment(*, payment: HostPayment, actor: Actor, reason: str) -> None:
         RefusedError: nothing is left to retry, signed bytes may still be mined, or the outcome of a call is unknown.
         StaleRowError: it has moved on meanwhile.
     """
-    _need_reason(reason)
+    need_reason(reason)
     with transaction.atomic():
         row = payment.locked()
         is_for_review = bool(row.review_reason) and row.status not in _TOLD_AGAIN
@@ -64,7 +64,7 @@ def close_unsent(*, payment: HostPayment, actor: Actor, reason: str) -> None:
         RefusedError: bytes were signed, or the money is at the exchange, or here already.
         StaleRowError: it has moved on meanwhile.
     """
-    _need_reason(reason)
+    need_reason(reason)
     with transaction.atomic():
         row = payment.locked()
         if row.status in CLOSED_UNPAID:
@@ -90,7 +90,7 @@ def accept_receipt(*, payment: HostPayment, actor: Actor, reason: str) -> None:
         RefusedError: it is not waiting for that decision.
         StaleRowError: it has moved on meanwhile.
     """
-    _need_reason(reason)
+    need_reason(reason)
     current = payment.orders.filter(is_current=True).first()
     if payment.status != PaymentStatus.FINAL or current is None or not current.receipts.exists():
         raise RefusedError(
@@ -109,7 +109,7 @@ def wait_for_rest(*, payment: HostPayment, actor: Actor, reason: str, wait: time
         RefusedError: there is no such doubt, or no time was given.
         StaleRowError: it has moved on meanwhile.
     """
-    _need_reason(reason)
+    need_reason(reason)
     if wait <= timedelta():
         raise RefusedError(why="Waiting takes time.", next_step="Give a time ahead.")
     now = clock.now()
@@ -130,7 +130,7 @@ def escalate(*, payment: HostPayment, actor: Actor, reason: str) -> None:
         RefusedError: there is no such doubt.
         StaleRowError: it has moved on meanwhile.
     """
-    _need_reason(reason)
+    need_reason(reason)
     with transaction.atomic():
         row = _doubtful(payment)
         row.note(actor=actor, reason=f"escalated: {reason}", data=decision_data(ESCALATE, about=row.review_reason))
@@ -143,7 +143,7 @@ def close_review(*, payment: HostPayment, actor: Actor, reason: str) -> None:
         RefusedError: it has not ended, its end is not told, or no review is open.
         StaleRowError: it has moved on meanwhile.
     """
-    _need_reason(reason)
+    need_reason(reason)
     with transaction.atomic():
         row = payment.locked()
         if row.delivered_at is None or not row.review_reason:
@@ -188,8 +188,3 @@ def _doubtful(payment: HostPayment) -> HostPayment:
             next_step="Nothing is to be decided now.",
         )
     return row
-
-
-def _need_reason(reason: str) -> None:
-    if not reason.strip():
-        raise RefusedError(why="This needs a reason.", next_step="Say why; it goes into the history.")

@@ -14,12 +14,12 @@ from pytest_django import Settings
 
 from config.lib.errors import PermanentError, RateLimitedError, TransientError
 from config.lib.money import ETH, USDT
+from config.stack.ports import free_port
 from hostpay import gateways
 from hostpay.models import ExchangeOrder, HostPayment, ServiceHealth, Transaction
 from hostpay.providers.changenow import ChangeNow
 from hostpay.services import explain_payment, health
 from hostpay.services.health import EXCHANGE, counted, rest_length, rest_of
-from tests.lib.anvil import free_port
 from tests.lib.concurrency import crew
 from tests.lib.swaps import Swaps, fresh, order_of
 from tests.lib.world import World, make_due

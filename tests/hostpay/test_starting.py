@@ -14,9 +14,9 @@ from pytest_django import Settings
 from config import doctor, starting
 from config.env import SettingsError
 from config.stack.paths import PROJECT_ROOT
+from config.stack.ports import free_port
 from hostpay import gateways
 from tests.hostpay.chain import through
-from tests.lib.anvil import free_port
 from tests.lib.faulty_node import FaultyNode
 from tests.lib.world import World
 

@@ -1,25 +1,18 @@
 """A local Ethereum node for tests: anvil in its own process, on a free port, with its home in a folder of its own."""
 
 import os
-import socket
 import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
+from config.stack.ports import free_port
 from hostpay.sandbox import anvil
 from hostpay.sandbox.rpc import Node, NodeAwayError
 
 START_TIME_LIMIT_S = 20
 STOP_TIME_LIMIT_S = 10
-
-
-def free_port() -> int:
-    """A port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Anvil:

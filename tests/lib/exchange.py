@@ -9,8 +9,8 @@ from typing import Any, Self
 
 import httpx
 
+from config.stack.ports import free_port
 from hostpay.sandbox.prepare import Sandbox, prepare
-from tests.lib.anvil import free_port
 
 START_TIME_LIMIT_S = 30
 STOP_TIME_LIMIT_S = 20

@@ -9,10 +9,10 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
+from config.stack.ports import free_port
 from hostpay import gateways, services
 from hostpay.models import Approval, Breaker, HostPayment, SignerTask, Wallet
 from tests.hostpay import rows
-from tests.lib.anvil import free_port
 from tests.lib.unguarded import unguarded
 from tests.web.scene import Scene
 from tests.web.test_operations import ask, confirm, list_operation, operation_of, said

@@ -14,7 +14,7 @@ from typing import Any
 from django.db import transaction
 
 from config.lib import clock
-from config.lib.audit import Actor, ActorKind
+from config.lib.audit import Actor, ActorKind, need_reason
 from config.lib.differences import Line, Verdict, open_lines
 from config.lib.errors import RefusedError
 from config.lib.lifecycle import StaleRowError
@@ -79,8 +79,7 @@ def readopt_sent(*, actor: Actor, reason: str) -> Readopted:
     """
     if actor.kind not in _PEOPLE:
         raise RefusedError(why=f"Only a person lets payments be adopted, not {actor}.", next_step="Ask an operator.")
-    if not reason.strip():
-        raise RefusedError(why="This needs a reason.", next_step="Say why; it goes into the history.")
+    need_reason(reason)
     with alone(Lock.RECONCILIATION) as is_alone:
         if not is_alone:
             raise RefusedError(why="A reconciliation is running.", next_step="Adopt again when it is done.")

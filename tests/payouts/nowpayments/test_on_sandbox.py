@@ -14,11 +14,10 @@ import httpx
 import pytest
 from pytest_django import Settings
 
-from config.stack.ports import answers
+from config.stack.ports import answers, free_port
 from payouts import gateways
 from payouts.models import Accumulation, InboundEvent, NowPayment, Outcome
 from payouts.services import ingest_payment
-from tests.lib.anvil import free_port
 from tests.lib.servers import running
 from tests.payouts.nowpayments.sending import ACTOR, URL, work
 from tests.payouts.sending import client
