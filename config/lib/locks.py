@@ -28,6 +28,7 @@ class Lock(IntEnum):
     SIGNING = 3
     INTAKE = 4
     RECONCILIATION = 5
+    WEBHOOK_ENDPOINTS = 6
 
 
 def hold(lock: Lock) -> None:

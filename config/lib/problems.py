@@ -22,6 +22,7 @@ TITLES = {
     "unknown_client": "No client has this id",
     "client_exists": "Another client has this id",
     "endpoint_exists": "Another endpoint has this address",
+    "too_many_endpoints": "No more endpoints can be told of all clients' payments",
     "idempotency_mismatch": "The Idempotency-Key stood for another request",
     "request_in_flight": "The same request is being carried out",
     "invalid_idempotency_key": "The Idempotency-Key cannot be one",

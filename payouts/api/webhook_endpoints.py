@@ -127,7 +127,7 @@ class EndpointCreation(APIView):
     )
     def post(self, request: Request) -> Response:
         """Answers with the secret, this once; so the answer is not kept for an Idempotency-Key. 409 `endpoint_exists`
-        if an enabled one has the address."""
+        if an enabled one has the address, `too_many_endpoints` if five are told of all clients' payments already."""
         given = checked(NewEndpointSerializer, request)
         client = _client(given.pop("client_id", None))
         endpoint, secret = webhooks.create_endpoint(**given, client=client, actor=caller(request))

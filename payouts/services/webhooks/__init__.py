@@ -3,6 +3,7 @@
 from payouts.services.webhooks.delivering import deliver_due, is_any_due
 from payouts.services.webhooks.endpoints import (
     EndpointExistsError,
+    TooManyEndpointsError,
     change_endpoint,
     check_endpoint,
     create_endpoint,
@@ -17,6 +18,7 @@ from payouts.services.webhooks.resending import forget_deliveries, give_up_deliv
 
 __all__ = (
     "EndpointExistsError",
+    "TooManyEndpointsError",
     "body_of",
     "change_endpoint",
     "check_endpoint",

@@ -11,6 +11,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from config.lib import locks
 from config.lib.audit import Actor
 from config.lib.errors import RefusedError
 from config.lib.problems import FieldError, InvalidFieldsError
@@ -25,6 +26,8 @@ CHANGEABLE = ("name", "url", "events")
 # So long both secrets sign after a rotation, unless somebody says otherwise.
 OVERLAP = timedelta(days=1)
 LONGEST_OVERLAP = timedelta(days=7)
+# Each is told of every payment, in the transaction that moves it: a batch's million, and its claim has minutes.
+MOST_OF_EVERYBODY = 5
 _LONGEST_NAME = 80
 _ONE_PER_ADDRESS = "webhook_endpoint_is_one_per_address"
 
@@ -33,6 +36,12 @@ class EndpointExistsError(RefusedError):
     """Another enabled endpoint has this address."""
 
     code = "endpoint_exists"
+
+
+class TooManyEndpointsError(RefusedError):
+    """No more enabled endpoints can listen to all clients."""
+
+    code = "too_many_endpoints"
 
 
 def create_endpoint(
@@ -46,10 +55,13 @@ def create_endpoint(
     Raises:
         InvalidFieldsError: what is wrong with which field.
         EndpointExistsError: an enabled one has this address.
+        TooManyEndpointsError: it is for all clients, as MOST_OF_EVERYBODY are already.
     """
     wanted = check_endpoint({"name": name, "url": url, "events": events})
     seed, key = new_seed()
     with _one_per_address(wanted["url"]), transaction.atomic():
+        if client is None:
+            _need_room()
         endpoint = WebhookEndpoint.objects.create(
             **wanted, client=client, secret_seed=seed, secret_key_id=key, created_by=str(actor)
         )
@@ -112,7 +124,8 @@ def enable_endpoint(*, endpoint: WebhookEndpoint, actor: Actor, reason: str) -> 
     """Go on with what waits, and tell of what happens from now on; of what happened meanwhile nothing was written down.
 
     Raises:
-        RefusedError: it is enabled already, or no reason was given; EndpointExistsError if another has its address.
+        RefusedError: it is enabled already, or no reason was given; EndpointExistsError if another has its address;
+            TooManyEndpointsError if it is for all clients, as MOST_OF_EVERYBODY are already.
         StaleRowError: somebody else was first.
     """
     _need_reason(reason)
@@ -120,6 +133,8 @@ def enable_endpoint(*, endpoint: WebhookEndpoint, actor: Actor, reason: str) -> 
         raise RefusedError(why=f"Endpoint {endpoint} is enabled already.", next_step="Nothing is to do.")
     now = timezone.now()
     with _one_per_address(endpoint.url), transaction.atomic():
+        if endpoint.client_id is None:
+            _need_room()
         endpoint.move(
             EndpointStatus.ENABLED,
             actor=actor,
@@ -208,6 +223,17 @@ def check_endpoint(given: Mapping[str, Any]) -> dict[str, Any]:
     if errors:
         raise InvalidFieldsError(errors)
     return wanted
+
+
+def _need_room() -> None:
+    """One after the other, so that two cannot take the last place."""
+    locks.hold(locks.Lock.WEBHOOK_ENDPOINTS)
+    enabled = WebhookEndpoint.objects.filter(status=EndpointStatus.ENABLED, client__isnull=True).count()
+    if enabled >= MOST_OF_EVERYBODY:
+        raise TooManyEndpointsError(
+            why=f"{enabled} enabled endpoints are told of all clients' payments, which is the most there can be.",
+            next_step="Name the client whose payments it is for, or disable another first.",
+        )
 
 
 @contextmanager

@@ -71,30 +71,49 @@ def listening(event: str, *, client: str) -> str:
       AND (endpoint.client_id IS NULL OR endpoint.client_id = {client})"""
 
 
+# Who listens to all clients and who listens to one, apart: together they would be looked at for every single row.
+_OF_EVERYBODY = "endpoint.client_id IS NULL"
+_OF_ITS_CLIENT = "endpoint.client_id = told.client_id"
+_ENDPOINTS = f"{WebhookEndpoint._meta.db_table} AS endpoint"
 _ACCUMULATIONS = f"{Accumulation._meta.db_table} AS told"
-_LISTENING = listening("%(event)s", client="told.client_id")
+_ENABLED = f"endpoint.status = '{EndpointStatus.ENABLED.value}'"
 
-_TELL_OF_PAYMENTS = f"""
-    {OUTBOX}, reason)
-    SELECT endpoint.id, %(event)s, told.id, %(reason)s
-    FROM {_ACCUMULATIONS}, {_LISTENING} AND told.id = ANY(%(ids)s)
-    ORDER BY told.id
-"""  # noqa: S608 (only names of ours)
+
+def _for_each_listening(columns: str, *, of: str, event: str, where: str) -> str:
+    """SELECT, in SQL, the columns of each of the accumulations `where` says with each endpoint that listens for `event`.
+
+    The third column is the accumulation's id, in whose order the events are numbered.
+    """
+    selects = [
+        f"SELECT {columns} FROM {of}, {_ENDPOINTS} WHERE {_ENABLED} AND {event} = ANY(endpoint.events)"  # noqa: S608 (names of ours)
+        f" AND {whose} AND {where}"
+        for whose in (_OF_EVERYBODY, _OF_ITS_CLIENT)
+    ]
+    return f"{' UNION ALL '.join(selects)} ORDER BY 3"
+
+
+_TELL_OF_PAYMENTS = f"{OUTBOX}, reason) " + _for_each_listening(
+    "endpoint.id, %(event)s, told.id, %(reason)s",
+    of=_ACCUMULATIONS,
+    event="%(event)s",
+    where="told.id = ANY(%(ids)s)",
+)
 
 _SAID = ", ".join(f"('{status}', '{event.value}')" for status, event in _RECORDED_AS.items())
-_TELL_OF_RECORDED = f"""
-    {OUTBOX}, reason)
-    SELECT endpoint.id, said.event, told.id,
-           coalesce((SELECT reason FROM {AccumulationStatusChange._meta.db_table}
-                     WHERE subject_id = told.id ORDER BY id LIMIT 1), '')
-    FROM {_ACCUMULATIONS} JOIN (VALUES {_SAID}) AS said (status, event) ON said.status = told.status,
-    {listening("said.event", client="told.client_id")} AND told.id = ANY(%(ids)s)
-    ORDER BY told.id
+_FIRST_REASON = f"""
+    coalesce((SELECT reason FROM {AccumulationStatusChange._meta.db_table}
+              WHERE subject_id = told.id ORDER BY id LIMIT 1), '')
 """  # noqa: S608 (only names of ours)
+_TELL_OF_RECORDED = f"{OUTBOX}, reason) " + _for_each_listening(
+    f"endpoint.id, said.event, told.id, {_FIRST_REASON}",
+    of=f"{_ACCUMULATIONS} JOIN (VALUES {_SAID}) AS said (status, event) ON said.status = told.status",
+    event="said.event",
+    where="told.id = ANY(%(ids)s)",
+)
 
-_TELL_OF_MEMBERS = f"""
-    {OUTBOX}, batch_id, converted_usdt_amount, reason)
-    SELECT endpoint.id, %(event)s, told.id, told.batch_conversion_id, told.converted_usdt_amount, %(reason)s
-    FROM {_ACCUMULATIONS}, {_LISTENING} AND told.batch_conversion_id = %(batch_id)s
-    ORDER BY told.id
-"""  # noqa: S608 (only names of ours)
+_TELL_OF_MEMBERS = f"{OUTBOX}, batch_id, converted_usdt_amount, reason) " + _for_each_listening(
+    "endpoint.id, %(event)s, told.id, told.batch_conversion_id, told.converted_usdt_amount, %(reason)s",
+    of=_ACCUMULATIONS,
+    event="%(event)s",
+    where="told.batch_conversion_id = %(batch_id)s",
+)

@@ -110,6 +110,22 @@ def test_an_address_has_one_enabled_endpoint_for_each_client() -> None:
     assert first.status == "disabled"
 
 
+def test_not_more_than_five_are_told_of_all_clients() -> None:
+    made = [endpoint(f"{URL}/{number}") for number in range(5)]
+
+    with pytest.raises(webhooks.TooManyEndpointsError, match="5 enabled endpoints are told of all"):
+        endpoint(URL)
+    endpoint(URL, client=factories.client())
+    webhooks.disable_endpoint(endpoint=made[0], actor=ACTOR, reason="moved")
+    endpoint(URL)
+    with pytest.raises(webhooks.TooManyEndpointsError):
+        webhooks.enable_endpoint(endpoint=WebhookEndpoint.objects.get(pk=made[0].pk), actor=ACTOR, reason="back")
+
+    made[0].refresh_from_db()
+    assert made[0].status == "disabled"
+    assert WebhookEndpoint.objects.count() == 7
+
+
 def test_a_change_is_in_the_history_and_starts_over() -> None:
     made = endpoint(URL)
     before = made.subscribed_at
