@@ -261,6 +261,11 @@ def _webhooks(now: datetime) -> Iterable[Family]:
         "Age of the oldest event that an enabled endpoint has not taken; 0 if there is none.",
         _age_s(oldest, now),
     )
+    yield _one(
+        "sluice_webhook_given_up_events",
+        "Events that were given up and not sent again.",
+        WebhookDelivery.objects.given_up().count(),
+    )
 
 
 # One function for each thing that is watched, in the order of the page; what is added stands here too.

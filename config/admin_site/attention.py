@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import OuterRef, Q, Subquery
+from django.db.models import F, OuterRef, Q, Subquery
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -232,23 +232,23 @@ def _failed_batches() -> tuple[list[Item], tuple[str, str]]:
 def _webhooks() -> tuple[list[Item], tuple[str, str]]:
     """Endpoints that have taken nothing for a while, that are gone by their own word, or that were not told of all."""
     now = timezone.now()
-    given_up = WebhookDelivery.objects.given_up().filter(
-        endpoint=OuterRef("pk"), given_up_at__gte=now - _NEWS_FOR, created_at__gte=now - _GONE_FOR
-    )
-    seen = WebhookEndpoint.objects.annotate(
-        given_up=Subquery(given_up.order_by("-created_at").values("given_up_at")[:1])
-    )
+    newest = WebhookDelivery.objects.given_up().filter(endpoint=OuterRef("pk")).order_by("-given_up_at")
+    seen = WebhookEndpoint.objects.annotate(given_up=Subquery(newest.values("given_up_at")[:1]))
     failing = Q(status=EndpointStatus.ENABLED, failing_since__lte=now - _RESTART)
     ours = Q(status=EndpointStatus.ENABLED, failures=0) & ~Q(last_error="")
     gone = Q(status=EndpointStatus.DISABLED, failures__gt=0, status_changed_at__gte=now - _GONE_FOR)
-    lost = Q(status=EndpointStatus.ENABLED, given_up__isnull=False)
+    # Until somebody sends it again, or says that it is left so.
+    lost = Q(given_up__isnull=False) & (Q(acknowledged_at=None) | Q(given_up__gt=F("acknowledged_at")))
     items = [_webhook_item(each) for each in seen.filter(failing | ours | gone | lost).order_by("pk")[:_MOST_OF_A_KIND]]
     return items, ("webhook endpoints", list_of(WebhookEndpoint))
 
 
 def _webhook_item(endpoint: Any) -> Item:
     if not endpoint.is_enabled:
-        kind, sentence, since = "webhooks off", f"is disabled: {endpoint.disabled_reason}", endpoint.status_changed_at
+        kind, since = "webhooks off", endpoint.status_changed_at
+        sentence = (
+            f"is disabled{', and was not told of everything' if endpoint.given_up else ''}: {endpoint.disabled_reason}"
+        )
     elif endpoint.failing_since is not None:
         kind, since = "webhooks failing", endpoint.failing_since
         sentence = f"has taken nothing in {endpoint.failures} tries, the last: {endpoint.last_error}"
@@ -257,5 +257,5 @@ def _webhook_item(endpoint: Any) -> Item:
         sentence = f"is not sent anything: {endpoint.last_error}"
     else:
         kind, since = "webhooks given up", endpoint.given_up
-        sentence = "works, but was not told of everything: send again what was given up, if it wants to know"
+        sentence = "works, but was not told of everything: send again what was given up, or leave it so"
     return Item(kind=kind, tone="wait", sentence=f"Endpoint {endpoint} {sentence}.", url=page_of(endpoint), since=since)

@@ -17,7 +17,16 @@ from config.lib.adminkit import cells, charts
 from config.lib.adminkit.admins import ObjectAdmin, StatusChangeAdmin
 from config.lib.adminkit.links import linked, list_of
 from config.lib.adminkit.pages import Page, Table, columns, facts, history
-from payouts.admin.webhook_operations import CHANGE, CREATE, DISABLE, ENABLE, RESEND_FAILED, ROTATE, SEND_TEST
+from payouts.admin.webhook_operations import (
+    ACKNOWLEDGE,
+    CHANGE,
+    CREATE,
+    DISABLE,
+    ENABLE,
+    RESEND_FAILED,
+    ROTATE,
+    SEND_TEST,
+)
 from payouts.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookEndpointStatusChange
 
 # The rate is of so many tries, whatever their age: a busy endpoint's last minutes, a quiet one's last weeks.
@@ -38,7 +47,7 @@ class WebhookEndpointAdmin(ObjectAdmin[WebhookEndpoint]):
     ordering = ("-id",)
     sortable_by = ()
     list_operations = (CREATE,)
-    operations = (SEND_TEST, RESEND_FAILED, CHANGE, ROTATE, DISABLE, ENABLE)
+    operations = (SEND_TEST, RESEND_FAILED, ACKNOWLEDGE, CHANGE, ROTATE, DISABLE, ENABLE)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookEndpoint]:
         """With the latest tries, newest first, and what waits, so that a list is one query."""

@@ -133,6 +133,11 @@ def _resend_failed(endpoint: WebhookEndpoint, actor: Actor, given: dict[str, Any
     return Done(message=f"{count:,} {'event' if count == 1 else 'events'} will be sent again.")
 
 
+def _acknowledge(endpoint: WebhookEndpoint, actor: Actor, given: dict[str, Any]) -> Done:
+    webhooks.acknowledge_given_up(endpoint_id=endpoint.pk, actor=actor, reason=given["reason"])
+    return Done(message=f"What was given up of {endpoint} is left so.")
+
+
 def _resend(delivery: WebhookDelivery, actor: Actor, given: dict[str, Any]) -> Done:
     webhooks.resend_delivery(delivery_id=delivery.pk, actor=actor, reason=given["reason"])
     return Done(message=f"{delivery} will be sent again.")
@@ -201,6 +206,18 @@ RESEND_FAILED: Operation[WebhookEndpoint] = Operation(
     ),
     seen=_seen,
     run=_resend_failed,
+)
+ACKNOWLEDGE: Operation[WebhookEndpoint] = Operation(
+    name="acknowledge",
+    label="Leave what was given up",
+    icon="done_all",
+    consequence=lambda endpoint: (
+        f"{endpoint} is not told of the {endpoint.deliveries.given_up().count():,} that were given up, and “Needs me” names"
+        " it no longer for them. They can be sent again as long as they are kept."
+    ),
+    why_not=lambda endpoint: "" if endpoint.deliveries.given_up().exists() else "None of its events was given up.",
+    seen=_seen,
+    run=_acknowledge,
 )
 CHANGE: Operation[WebhookEndpoint] = Operation(
     name="change",

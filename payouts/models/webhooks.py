@@ -116,6 +116,9 @@ class WebhookEndpoint(Lifecycle):
         db_default=0, default=0, help_text="Events given up since the last one that was taken."
     )
     last_success_at = models.DateTimeField(null=True, blank=True)
+    acknowledged_at = models.DateTimeField(
+        null=True, blank=True, help_text="Somebody knows of what was given up until then."
+    )
 
     created_by = models.CharField(max_length=150)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -239,6 +242,11 @@ class WebhookDelivery(models.Model):
                 fields=("endpoint", "created_at"),
                 condition=Q(given_up_at__isnull=False),
                 name="webhook_delivery_given_up",
+            ),
+            models.Index(
+                fields=("endpoint", "given_up_at"),
+                condition=Q(given_up_at__isnull=False),
+                name="webhook_delivery_lost",
             ),
             models.Index(fields=("endpoint", "id"), name="webhook_delivery_of_endpoint"),
             models.Index(fields=("accumulation", "id"), name="webhook_delivery_of_payment"),

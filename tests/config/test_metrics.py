@@ -280,6 +280,7 @@ def test_webhooks_that_are_not_taken_are_seen() -> None:
     found = scraped()
 
     assert quiet["sluice_webhook_waiting_oldest_age_seconds"] == "0"
+    assert quiet["sluice_webhook_given_up_events"] == "0"
     assert Decimal(found["sluice_webhook_waiting_oldest_age_seconds"]) >= 0
     assert [found[f'sluice_webhook_endpoints{{state="{state}"}}'] for state in ("enabled", "failing", "disabled")] == [
         "0",

@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from config.admin_site.attention import attention
+from config.lib.errors import RefusedError
 from payouts.models import WebhookDelivery, WebhookEndpoint
 from payouts.services import webhooks
 from tests.factories import ACTOR
@@ -151,7 +152,15 @@ def test_needs_me_names_endpoints_that_fail_are_gone_or_were_not_told(scene: Sce
     assert kinds == ["webhooks failing"]
     WebhookEndpoint.objects.filter(pk=scene.endpoint.pk).update(failures=0, failing_since=None, last_error="")
     assert [item.kind for item in attention().items if item.kind.startswith("webhooks")] == ["webhooks given up"]
-    WebhookDelivery.objects.filter(pk=scene.given_up.pk).update(given_up_at=timezone.now() - timedelta(days=2))
+    WebhookDelivery.objects.filter(pk=scene.given_up.pk).update(given_up_at=timezone.now() - timedelta(days=9))
+    assert [item.kind for item in attention().items if item.kind.startswith("webhooks")] == ["webhooks given up"]
+    confirm(operator, operation_of(scene.endpoint, "acknowledge"), reason="they know")
+    with pytest.raises(RefusedError, match="nobody knows of"):
+        webhooks.acknowledge_given_up(endpoint_id=scene.endpoint.pk, actor=ACTOR, reason="again")
+    assert not [item for item in attention().items if item.kind.startswith("webhooks")]
+    WebhookDelivery.objects.filter(pk=scene.given_up.pk).update(given_up_at=timezone.now())
+    assert [item.kind for item in attention().items if item.kind.startswith("webhooks")] == ["webhooks given up"]
+    webhooks.acknowledge_given_up(endpoint_id=scene.endpoint.pk, actor=ACTOR, reason="they know")
     WebhookEndpoint.objects.filter(name="old shop").update(failures=1, failing_since=timezone.now())
     assert [item.kind for item in attention().items if item.kind.startswith("webhooks")] == ["webhooks off"]
     webhooks.enable_endpoint(endpoint=WebhookEndpoint.objects.get(name="old shop"), actor=ACTOR, reason="back")

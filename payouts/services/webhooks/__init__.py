@@ -14,11 +14,18 @@ from payouts.services.webhooks.endpoints import (
 )
 from payouts.services.webhooks.messages import body_of, payload_of
 from payouts.services.webhooks.outcomes import give_up_of_disabled
-from payouts.services.webhooks.resending import forget_deliveries, give_up_delivery, resend_delivery, resend_failed
+from payouts.services.webhooks.resending import (
+    acknowledge_given_up,
+    forget_deliveries,
+    give_up_delivery,
+    resend_delivery,
+    resend_failed,
+)
 
 __all__ = (
     "EndpointExistsError",
     "TooManyEndpointsError",
+    "acknowledge_given_up",
     "body_of",
     "change_endpoint",
     "check_endpoint",

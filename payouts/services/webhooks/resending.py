@@ -1,4 +1,4 @@
-"""Events sent again, given up before their time, and forgotten long after it."""
+"""Events sent again, given up before their time or left given up, and forgotten long after it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from datetime import datetime, timedelta
 
 from django.db import connection, transaction
+from django.db.models import Max
 from django.utils import timezone
 
 from config.lib import clock
@@ -95,6 +96,27 @@ def give_up_delivery(*, delivery_id: int, actor: Actor, reason: str) -> WebhookD
         WebhookEndpoint.objects.filter(pk=endpoint.pk).update(next_attempt_at=now)
         endpoint.note(actor=actor, reason=f"given up: {reason.strip()}", data={"event": delivery.message_id})
     return WebhookDelivery.objects.get(pk=delivery.pk)
+
+
+def acknowledge_given_up(*, endpoint_id: int, actor: Actor, reason: str) -> WebhookEndpoint:
+    """Leave what was given up until now as it is, and say so no longer where operators look.
+
+    Raises:
+        RefusedError: nothing was given up that nobody knows of, or no reason was given.
+        WebhookEndpoint.DoesNotExist: there is none.
+    """
+    _need_reason(reason)
+    with transaction.atomic():
+        endpoint = WebhookEndpoint.objects.select_for_update(of=("self",)).get(pk=endpoint_id)
+        newest = endpoint.deliveries.given_up().aggregate(at=Max("given_up_at"))["at"]
+        if newest is None or (endpoint.acknowledged_at is not None and newest <= endpoint.acknowledged_at):
+            raise RefusedError(
+                why=f"Of endpoint {endpoint} nothing was given up that nobody knows of.", next_step="Nothing is to do."
+            )
+        WebhookEndpoint.objects.filter(pk=endpoint.pk).update(acknowledged_at=newest)
+        data = {"until": newest}
+        endpoint.note(actor=actor, reason=f"what was given up is left so: {reason.strip()}", data=data)
+    return WebhookEndpoint.objects.get(pk=endpoint_id)
 
 
 def forget_deliveries() -> int:
