@@ -105,6 +105,7 @@ class WebhookDeliveryAdmin(ObjectAdmin[WebhookDelivery]):
                     "Event",
                     ("webhook-id", format_html("<code>{}</code>{}", obj.message_id, cells.copy_button(obj.message_id))),
                     ("Payment", self.payment(obj)),
+                    ("Reason, not sent", obj.reason),
                     ("Tried", f"{obj.attempts} times"),
                     ("Sent again by hand", cells.when(obj.resent_at) if obj.resent_at else ""),
                     ("Delivered", cells.when(obj.delivered_at)),

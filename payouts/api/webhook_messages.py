@@ -8,6 +8,7 @@ from drf_spectacular.utils import OpenApiResponse, OpenApiWebhook, extend_schema
 from rest_framework import serializers
 
 from payouts.models import SUBSCRIBABLE, AccumulationStatus, WebhookEvent
+from payouts.services import webhooks
 
 
 class EventDataSerializer(serializers.Serializer[Any]):
@@ -27,7 +28,11 @@ class EventDataSerializer(serializers.Serializer[Any]):
     batch_conversion_id = serializers.UUIDField(
         required=False, allow_null=True, help_text="Of payment.batched, payment.converted and payment.returned."
     )
-    reason = serializers.CharField(required=False, allow_blank=True, help_text="Why it was held, voided and so on.")
+    reason = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        help_text=f"A code: {', '.join(webhooks.REASONS.values())}, or empty; there may be more one day.",
+    )
 
 
 class EventSerializer(serializers.Serializer[Any]):

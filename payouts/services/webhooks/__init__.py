@@ -12,7 +12,7 @@ from payouts.services.webhooks.endpoints import (
     rotate_secret,
     send_test,
 )
-from payouts.services.webhooks.messages import body_of, payload_of
+from payouts.services.webhooks.messages import REASONS, body_of, payload_of
 from payouts.services.webhooks.outcomes import give_up_of_disabled
 from payouts.services.webhooks.resending import (
     acknowledge_given_up,
@@ -23,6 +23,7 @@ from payouts.services.webhooks.resending import (
 )
 
 __all__ = (
+    "REASONS",
     "EndpointExistsError",
     "TooManyEndpointsError",
     "acknowledge_given_up",

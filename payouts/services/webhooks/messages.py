@@ -12,7 +12,15 @@ from typing import Any
 
 from standardwebhooks import Webhook
 
-from payouts.models import STATUS_AFTER, Accumulation, WebhookDelivery
+from payouts.models import STATUS_AFTER, Accumulation, WebhookDelivery, WebhookEvent
+
+# What others are told of why. The words of operators and of the journal are for the house, and stay in it.
+REASONS: dict[str, str] = {
+    WebhookEvent.HELD.value: "under_review",
+    WebhookEvent.RELEASED.value: "reviewed",
+    WebhookEvent.VOIDED.value: "nothing_owed",
+    WebhookEvent.RETURNED.value: "not_converted",
+}
 
 
 def body_of(delivery: WebhookDelivery) -> bytes:
@@ -57,7 +65,7 @@ def _data(delivery: WebhookDelivery, told: Accumulation) -> dict[str, Any]:
         "pending_usd_amount": f"{told.pending_usd_amount:f}",
         "converted_usdt_amount": _amount(delivery.converted_usdt_amount),
         "batch_conversion_id": None if delivery.batch_id is None else str(delivery.batch_id),
-        "reason": delivery.reason,
+        "reason": REASONS.get(delivery.event, ""),
     }
 
 

@@ -340,4 +340,7 @@ def test_what_waits_at_a_disabled_endpoint_goes_on_when_it_is_enabled(receiver: 
     hold_accumulation(accumulation=row, actor=ACTOR, reason="3")
     deliver()
 
-    assert [asked.json["data"]["reason"] for asked in receiver.asked] == ["1", "3"]
+    assert [asked.headers["webhook-id"] for asked in receiver.asked] == [
+        event.message_id for event in WebhookDelivery.objects.order_by("pk")
+    ]
+    assert list(WebhookDelivery.objects.order_by("pk").values_list("reason", flat=True)) == ["1", "3"]
