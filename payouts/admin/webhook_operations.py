@@ -186,7 +186,9 @@ SEND_TEST: Operation[WebhookEndpoint] = Operation(
     label="Send a test",
     icon="network_ping",
     form_class=ConfirmForm,
-    consequence=lambda endpoint: f"An endpoint.test without data goes to {endpoint.url}, after whatever waits already.",
+    consequence=lambda endpoint: (
+        f"What waits for it is tried now, and after it an endpoint.test without data goes to {endpoint.url}."
+    ),
     why_not=_not_while_disabled,
     seen=_seen,
     run=_test,

@@ -20,6 +20,7 @@ from django.db import DatabaseError, transaction
 from django.db.models import F
 from django.utils import timezone
 
+from config.lib import clock
 from config.lib.audit import Actor
 from config.lib.errors import SluiceError
 from config.lib.http import refuse_in_transaction
@@ -58,7 +59,7 @@ class Round:
 def deliver_due(*, actor: Actor, run_s: int = _RUN_S) -> int:
     """Send what is due for about `run_s` seconds, and say how many events were delivered; 0 while another sweep sends."""
     refuse_in_transaction("an endpoint")
-    if WebhookEndpoint.objects.being_sent_to(timezone.now()).exists():
+    if WebhookEndpoint.objects.being_sent_to(clock.now()).exists():
         return 0
     return _Run(actor, ends_at=time.monotonic() + run_s).to_the_end()
 
@@ -98,7 +99,7 @@ class _Run:
 
     def _fill(self, threads: ThreadPoolExecutor) -> None:
         free = MOST_AT_ONCE - len(self._under_way)
-        for pk in WebhookEndpoint.objects.due(timezone.now()).values_list("pk", flat=True)[:free]:
+        for pk in WebhookEndpoint.objects.due(clock.now()).values_list("pk", flat=True)[:free]:
             taken = _take(pk)
             if taken is not None:
                 self._under_way[threads.submit(self._send, taken)] = taken
@@ -168,7 +169,7 @@ class _Run:
 def _take(endpoint_id: int) -> Round | None:
     """Lease the endpoint, and write down that its first waiting events are about to be sent; None if there is nothing."""
     with transaction.atomic():
-        now = timezone.now()
+        now = clock.now()
         free = WebhookEndpoint.objects.due(now).select_for_update(of=("self",), skip_locked=True)
         endpoint = free.filter(pk=endpoint_id).first()
         if endpoint is None:

@@ -9,9 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 
-from config.lib import locks
+from config.lib import clock, locks
 from config.lib.audit import Actor
 from config.lib.errors import RefusedError
 from config.lib.problems import FieldError, InvalidFieldsError
@@ -84,7 +83,7 @@ def change_endpoint(*, endpoint_id: int, changes: Mapping[str, Any], actor: Acto
     with _one_per_address(wanted.get("url", "")), transaction.atomic():
         endpoint = WebhookEndpoint.objects.select_for_update(of=("self",)).get(pk=endpoint_id)
         before = {name: getattr(endpoint, name) for name in wanted}
-        now = timezone.now()
+        now = clock.now()
         columns: dict[str, Any] = dict(wanted)
         if wanted.get("url", endpoint.url) != endpoint.url:
             # What whoever is sending at this moment hears is of the old one.
@@ -131,7 +130,7 @@ def enable_endpoint(*, endpoint: WebhookEndpoint, actor: Actor, reason: str) -> 
     _need_reason(reason)
     if endpoint.is_enabled:
         raise RefusedError(why=f"Endpoint {endpoint} is enabled already.", next_step="Nothing is to do.")
-    now = timezone.now()
+    now = clock.now()
     with _one_per_address(endpoint.url), transaction.atomic():
         if endpoint.client_id is None:
             _need_room()
@@ -165,7 +164,7 @@ def rotate_secret(*, endpoint_id: int, actor: Actor, reason: str, overlap: timed
     seed, key = new_seed()
     with transaction.atomic():
         endpoint = WebhookEndpoint.objects.select_for_update(of=("self",)).get(pk=endpoint_id)
-        now = timezone.now()
+        now = clock.now()
         until = now + overlap if overlap else None
         WebhookEndpoint.objects.filter(pk=endpoint.pk).update(
             secret_seed=seed,
@@ -183,7 +182,7 @@ def rotate_secret(*, endpoint_id: int, actor: Actor, reason: str, overlap: timed
 
 
 def send_test(*, endpoint: WebhookEndpoint, actor: Actor) -> WebhookDelivery:
-    """Have a test event sent, after whatever waits already.
+    """Have a test event sent, after whatever waits already, which is tried now.
 
     Raises:
         RefusedError: the endpoint is disabled.
@@ -192,6 +191,7 @@ def send_test(*, endpoint: WebhookEndpoint, actor: Actor) -> WebhookDelivery:
         raise RefusedError(why=f"Endpoint {endpoint} is disabled.", next_step="Enable it first.")
     with transaction.atomic():
         delivery = WebhookDelivery.objects.create(endpoint=endpoint, event=WebhookEvent.TEST)
+        WebhookEndpoint.objects.filter(pk=endpoint.pk).update(next_attempt_at=clock.now())
         endpoint.note(actor=actor, reason="a test event was asked for")
     delivery.refresh_from_db()
     return delivery

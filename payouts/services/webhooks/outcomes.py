@@ -10,9 +10,9 @@ from http import HTTPStatus
 
 from django.db import connection, transaction
 from django.db.models import F
-from django.utils import timezone
 
 from config import logs
+from config.lib import clock
 from config.lib.audit import Actor
 from payouts.models import (
     TRIED_FOR,
@@ -71,7 +71,7 @@ def record(
     `outcomes` are of the first of `attempts`: those after an event that was not taken were not made, and are taken
     back. Under a lease that has run out, or was ended by another address, only what came of the tries counts.
     """
-    now = timezone.now()
+    now = clock.now()
     made, not_made = attempts[: len(outcomes)], attempts[len(outcomes) :]
     with transaction.atomic():
         endpoint = WebhookEndpoint.objects.select_for_update(of=("self",)).get(pk=endpoint_id)
@@ -91,7 +91,7 @@ def record(
 
 def give_up_of_disabled() -> int:
     """Give up what waited for disabled endpoints until its time was over; says how many."""
-    now = timezone.now()
+    now = clock.now()
     disabled = WebhookEndpoint.objects.filter(status=EndpointStatus.DISABLED).values_list("pk", flat=True)
     given_up = 0
     for pk in disabled:

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 
 from django.db import connection, transaction
 from django.db.models import Max
-from django.utils import timezone
 
 from config.lib import clock
 from config.lib.audit import Actor
@@ -36,7 +35,7 @@ def resend_delivery(*, delivery_id: int, actor: Actor, reason: str) -> WebhookDe
         if delivery.state == "waiting":
             raise RefusedError(why=f"Event {delivery.message_id} waits to be sent already.", next_step="Let it go on.")
         _need_enabled(endpoint)
-        now = timezone.now()
+        now = clock.now()
         WebhookDelivery.objects.filter(pk=delivery.pk).update(delivered_at=None, given_up_at=None, resent_at=now)
         WebhookEndpoint.objects.filter(pk=endpoint.pk).update(next_attempt_at=now)
         endpoint.note(actor=actor, reason=f"sent again: {reason.strip()}", data={"event": delivery.message_id})
@@ -90,7 +89,7 @@ def give_up_delivery(*, delivery_id: int, actor: Actor, reason: str) -> WebhookD
             raise RefusedError(
                 why=f"Event {delivery.message_id} does not wait.", next_step="Only one that waits can be given up."
             )
-        now = timezone.now()
+        now = clock.now()
         WebhookDelivery.objects.filter(pk=delivery.pk).update(given_up_at=now)
         # What was behind it has not failed yet.
         WebhookEndpoint.objects.filter(pk=endpoint.pk).update(next_attempt_at=now)
@@ -124,7 +123,7 @@ def forget_deliveries() -> int:
     forgotten = 0
     while True:
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(_FORGET, {"before": timezone.now() - KEPT_FOR, "most": _FORGOTTEN_AT_ONCE})
+            cursor.execute(_FORGET, {"before": clock.now() - KEPT_FOR, "most": _FORGOTTEN_AT_ONCE})
             count: int = cursor.fetchone()[0]
         forgotten += count
         if count < _FORGOTTEN_AT_ONCE:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import time_machine
 from django.db import OperationalError, connection, connections, transaction
 from django.utils import timezone
 from pytest_django import Settings
@@ -162,6 +163,20 @@ def test_what_is_not_taken_is_tried_again_later_under_the_same_id(receiver: Scri
     assert tries[0].response_body == "no \N{REPLACEMENT CHARACTER} thanks"
     made.refresh_from_db()
     assert (made.failures, made.failing_since, made.last_error) == (0, None, "")
+
+
+def test_a_machine_whose_clock_is_days_ahead_gives_nothing_up_and_waits_as_long(receiver: ScriptedServer) -> None:
+    made = endpoint(receiver.url)
+    record("one")
+    WebhookDelivery.objects.update(attempts=3)
+    receiver.say(Reply(status=500))
+
+    with time_machine.travel(timezone.now() + 2 * TRIED_FOR):
+        deliver()
+
+    made.refresh_from_db()
+    assert outbox() == [("payment.accumulated", "one", "waiting")]
+    assert made.next_attempt_at < timezone.now() + timedelta(seconds=10)
 
 
 def test_an_event_that_is_not_taken_holds_up_those_after_it_and_no_other_endpoint(receiver: ScriptedServer) -> None:

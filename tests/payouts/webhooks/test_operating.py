@@ -190,6 +190,20 @@ def test_a_test_event_reaches_the_receiver(receiver: ScriptedServer) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_test_has_a_failing_endpoint_tried_now(receiver: ScriptedServer) -> None:
+    made = endpoint(receiver.url)
+    hold_accumulation(accumulation=factories.accumulation(1), actor=ACTOR, reason="1")
+    receiver.say(Reply(status=500), Reply())
+    deliver()
+    WebhookEndpoint.objects.update(next_attempt_at=timezone.now() + timedelta(hours=6))
+
+    webhooks.send_test(endpoint=made, actor=ACTOR)
+    deliver()
+
+    assert [event for event, _ in told(receiver)] == ["payment.held", "payment.held", "endpoint.test"]
+
+
+@pytest.mark.django_db(transaction=True)
 def test_one_event_is_sent_again_under_its_id_in_its_old_place(receiver: ScriptedServer) -> None:
     made = endpoint(receiver.url)
     row = factories.accumulation(1)
