@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.contrib import admin
 from django.contrib.postgres.expressions import ArraySubquery
@@ -23,6 +22,7 @@ from payouts.admin.webhook_operations import (
     CREATE,
     DISABLE,
     ENABLE,
+    MAY_CHANGE,
     RESEND_FAILED,
     ROTATE,
     SEND_TEST,
@@ -64,8 +64,10 @@ class WebhookEndpointAdmin(ObjectAdmin[WebhookEndpoint]):
         )
 
     def target(self, endpoint: WebhookEndpoint) -> SafeString:
-        """The host: the rest of an address is often a secret of its own, for the endpoint's page."""
-        return format_html('<span title="{}">{}</span>', "the whole address is on its page", _host(endpoint))
+        """The host: the rest of an address is often a secret of its own, for who may change it."""
+        return format_html(
+            '<span title="{}">{}</span>', "the whole address is on its page, for who may change it", endpoint.host
+        )
 
     @admin.display(description="asks for")
     def asks_for(self, endpoint: WebhookEndpoint) -> SafeString:
@@ -92,16 +94,16 @@ class WebhookEndpointAdmin(ObjectAdmin[WebhookEndpoint]):
     def made(self, endpoint: WebhookEndpoint) -> SafeString:
         return cells.when(endpoint.created_at)
 
-    def page(self, _request: HttpRequest, obj: Any) -> Page:
+    def page(self, request: HttpRequest, obj: Any) -> Page:
         return Page(
             headline=obj.name,
             pills=(self.state(obj),),
-            subline=format_html("at {}, made by {} {}", _host(obj), obj.created_by, cells.when(obj.created_at)),
+            subline=format_html("at {}, made by {} {}", obj.host, obj.created_by, cells.when(obj.created_at)),
             alarm=_alarm(obj),
             sections=(
                 facts(
                     "Endpoint",
-                    ("Address", format_html("<code>{}</code>{}", obj.url, cells.copy_button(obj.url))),
+                    ("Address", _address(request, obj)),
                     ("Events", ", ".join(obj.events)),
                     ("Payments", linked(obj.client) if obj.client else "of every client"),
                     ("Told of what happens since", cells.when(obj.subscribed_at)),
@@ -188,5 +190,8 @@ def _waiting(ids: list[int]) -> SafeString:
     return format_html('<span class="s-num">{}</span>', shown)
 
 
-def _host(endpoint: WebhookEndpoint) -> str:
-    return urlsplit(endpoint.url).netloc
+def _address(request: HttpRequest, endpoint: WebhookEndpoint) -> SafeString:
+    """Whole for who may change it."""
+    if not request.user.has_perm(MAY_CHANGE):
+        return format_html("<code>{}</code>", endpoint.host)
+    return format_html("<code>{}</code>{}", endpoint.url, cells.copy_button(endpoint.url))

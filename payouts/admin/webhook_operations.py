@@ -28,7 +28,7 @@ _OVERLAPS = (
     ("0", "no longer, it is known to others"),
 )
 _MAY_SHOW_SECRETS = "payouts.add_webhookendpoint"
-_MAY_CHANGE = "payouts.change_webhookendpoint"
+MAY_CHANGE = "payouts.change_webhookendpoint"
 
 
 class EndpointForm(ConfirmForm):
@@ -187,7 +187,7 @@ SEND_TEST: Operation[WebhookEndpoint] = Operation(
     icon="network_ping",
     form_class=ConfirmForm,
     consequence=lambda endpoint: (
-        f"What waits for it is tried now, and after it an endpoint.test without data goes to {endpoint.url}."
+        f"What waits for it is tried now, and after it an endpoint.test without data goes to {endpoint.host}."
     ),
     why_not=_not_while_disabled,
     seen=_seen,
@@ -225,7 +225,7 @@ CHANGE: Operation[WebhookEndpoint] = Operation(
     name="change",
     label="Change",
     icon="edit",
-    permission=_MAY_CHANGE,
+    permission=MAY_CHANGE,
     form_class=ChangedEndpointForm,
     initial=lambda endpoint: {"name": endpoint.name, "url": endpoint.url, "events": endpoint.events},
     consequence=lambda _: (
@@ -238,7 +238,7 @@ ROTATE: Operation[WebhookEndpoint] = Operation(
     name="rotate-secret",
     label="Give it a new secret",
     icon="key",
-    permission=_MAY_CHANGE,
+    permission=MAY_CHANGE,
     form_class=RotationForm,
     consequence=lambda endpoint: (
         f"{endpoint} must be given the new secret, which is shown once, before the old one ends: what is signed only"
@@ -266,7 +266,7 @@ ENABLE: Operation[WebhookEndpoint] = Operation(
     label="Enable",
     icon="play_arrow",
     consequence=lambda endpoint: (
-        f"What waits goes to {endpoint.url} now, and what happens from now on. It was disabled because:"
+        f"What waits goes to {endpoint.host} now, and what happens from now on. It was disabled because:"
         f" {endpoint.disabled_reason}"
     ),
     why_not=lambda endpoint: "It is enabled." if endpoint.is_enabled else "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import RandomUUID
@@ -163,6 +164,11 @@ class WebhookEndpoint(Lifecycle):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def host(self) -> str:
+        """Of its address what everybody may see: the rest is often a secret of the receiver's own."""
+        return urlsplit(self.url).netloc
 
     @property
     def is_enabled(self) -> bool:

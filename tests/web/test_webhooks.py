@@ -43,6 +43,13 @@ def test_the_page_of_an_endpoint_says_what_is_wrong_and_shows_no_seed(scene: Sce
     assert scene.endpoint.secret_seed not in page
 
 
+def test_who_may_only_look_sees_the_host_of_an_address(scene: Scene, viewer: Client) -> None:
+    page = viewer.get(url_of(WebhookEndpoint, "change", scene.endpoint.pk)).content.decode()
+
+    assert "127.0.0.1:9" in page
+    assert "key=abc" not in page
+
+
 def test_the_inspector_shows_request_and_answers_escaped(scene: Scene, operator: Client) -> None:
     page = operator.get(url_of(WebhookDelivery, "change", scene.given_up.pk)).content.decode()
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.db import IntegrityError, transaction
 
@@ -64,7 +65,7 @@ def create_endpoint(
         endpoint = WebhookEndpoint.objects.create(
             **wanted, client=client, secret_seed=seed, secret_key_id=key, created_by=str(actor)
         )
-        endpoint.record_birth(actor=actor, reason="made", data={"url": endpoint.url, "events": endpoint.events})
+        endpoint.record_birth(actor=actor, reason="made", data=_noted({"url": endpoint.url, "events": endpoint.events}))
     logger.info("webhook endpoint made", extra={"endpoint": endpoint.pk, "actor": str(actor)})
     endpoint.refresh_from_db()
     return endpoint, secret_of(seed, key)
@@ -91,7 +92,7 @@ def change_endpoint(*, endpoint_id: int, changes: Mapping[str, Any], actor: Acto
         if wanted.get("events", endpoint.events) != endpoint.events:
             columns["subscribed_at"] = now
         WebhookEndpoint.objects.filter(pk=endpoint.pk).update(**columns)
-        endpoint.note(actor=actor, reason=reason.strip(), data={"before": before, "after": wanted})
+        endpoint.note(actor=actor, reason=reason.strip(), data={"before": _noted(before), "after": _noted(wanted)})
     logger.info("webhook endpoint changed", extra={"endpoint": endpoint_id, "actor": str(actor)})
     return WebhookEndpoint.objects.select_related("client").get(pk=endpoint_id)
 
@@ -223,6 +224,11 @@ def check_endpoint(given: Mapping[str, Any]) -> dict[str, Any]:
     if errors:
         raise InvalidFieldsError(errors)
     return wanted
+
+
+def _noted(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """As the history keeps them, which nobody can rewrite: of an address its host, the rest is often a secret."""
+    return {name: urlsplit(value).netloc if name == "url" else value for name, value in columns.items()}
 
 
 def _need_room() -> None:
