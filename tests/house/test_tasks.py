@@ -8,8 +8,8 @@ from typing import Any
 from config.celery import app
 
 _OURS = ("batches.", "config.", "hostpay.", "payouts.")
-# A message lies in the broker and in its logs: ids, and who asks for what.
-_MAY_BE_TOLD = {"payment_id", "payment_pk", "event_id", "scope", "username", "run_id"}
+# A message lies in the broker and in its logs: ids, and who asks for what and why.
+_MAY_BE_TOLD = {"payment_id", "payment_pk", "event_id", "scope", "username", "reason"}
 
 
 def ours() -> dict[str, Any]:
