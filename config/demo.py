@@ -408,8 +408,13 @@ def read_price() -> Decimal:
     deadline = time.monotonic() + _PATIENCE_S
     while True:
         try:
-            return gateways.exchange().estimate(from_asset=ETH, to_asset=USDT, from_amount=Decimal(1)).to_amount
+            # The database says whose turn it is to ask.
+            return _patiently(_price)
         except TransientError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.5)
+
+
+def _price() -> Decimal:
+    return gateways.exchange().estimate(from_asset=ETH, to_asset=USDT, from_amount=Decimal(1)).to_amount
