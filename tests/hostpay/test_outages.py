@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 from django.db import DatabaseError, OperationalError, connection, transaction
+from django.db.models import Model
 from django.utils import timezone
 
 from config.lib.errors import RefusedError
-from hostpay import services
+from hostpay import services, tasks
 from hostpay.models import (
     ExchangeOrder,
     ExchangeOrderStatusChange,
@@ -267,6 +268,30 @@ def restore_from_before_the_signature(payment: HostPayment, nonce: int) -> None:
             payout_hash="",
         )
         Wallet.objects.filter(pk=payment.wallet_id).update(next_nonce=nonce)
+
+
+def test_f66_messages_that_are_all_lost_and_then_come_twice_change_nothing(world: World, broker_down: None) -> None:
+    # No message leaves while the broker is away: only what is due is looked at, as the sweep and `tick` do.
+    sent_before = world.sent_transactions()
+    payment = world.drive_to(ordered(world), "settled")
+    world.drive(lambda: HostPayment.objects.filter(delivered_at__isnull=False).count() == 1)
+    before = books()
+
+    for _ in range(2):
+        for task in (tasks.advance_payment, tasks.sign_payment, tasks.advance_payment):
+            task(str(payment.pk))
+
+    assert books() == before
+    assert world.sent_transactions() == sent_before + 1
+
+
+def books() -> dict[str, list[Any]]:
+    """Every row of a payment's life."""
+    kept: tuple[type[Model], ...] = (
+        HostPayment, HostPaymentStatusChange, ExchangeOrder, ExchangeOrderStatusChange, NonceSlot, Transaction,
+        TransactionStatusChange, Receipt, Wallet,
+    )  # fmt: skip
+    return {model.__name__: list(model._default_manager.order_by("pk").values()) for model in kept}
 
 
 def test_f69_books_from_a_backup_sign_nothing_and_a_lifted_halt_pays_nothing_twice(world: World) -> None:
