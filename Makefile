@@ -36,7 +36,7 @@ demo: build
 	@$(BIN)/python manage.py runstack --with-parent --port 0 --temporary --run demo
 
 test: build-dev
-	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 bench: build-dev
 	$(BIN)/python -m tests.bench $(ARGS)

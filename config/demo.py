@@ -217,12 +217,12 @@ def _look(ids: list[int], told: set[str], say: Callable[[str], None]) -> dict[st
 
 
 def _patiently(read: Callable[[], _Read]) -> _Read:
-    """A database that starts again is worth a moment; whatever is read is read again from its beginning."""
+    """A database, node or exchange that starts again is worth a moment; whatever is read is read from its beginning."""
     deadline = time.monotonic() + _PATIENCE_S
     while True:
         try:
             return read()
-        except (OperationalError, InterfaceError):
+        except (OperationalError, InterfaceError, TransientError):
             connection.close()
             if time.monotonic() > deadline:
                 raise
@@ -405,15 +405,7 @@ def read_price() -> Decimal:
     Raises:
         ProviderError: the exchange gave no answer for half a minute.
     """
-    deadline = time.monotonic() + _PATIENCE_S
-    while True:
-        try:
-            # The database says whose turn it is to ask.
-            return _patiently(_price)
-        except TransientError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.5)
+    return _patiently(_price)
 
 
 def _price() -> Decimal:

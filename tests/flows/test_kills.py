@@ -126,6 +126,11 @@ print(json.dumps(list(Accumulation.objects.filter(source="nowpayments").values_l
 
 def _assert_paid_once(stack: Stack) -> None:
     """As many transactions of the wallet on chain as batches in the books, each delivered once."""
+    # The last kill may have been a moment ago.
+    deadline = time.monotonic() + PATIENCE_S
+    while not stack.is_ready():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
     shown = stack.manage("shell", "--no-imports", "-c", _COUNTS, timeout_s=60)
     assert shown.returncode == 0, shown.stderr[-2000:]
     counts = json.loads(shown.stdout)
