@@ -52,6 +52,10 @@ class Part:
     telling_errors: tuple[type[Exception], ...] = ()
 
 
+class GoneAgainError(Exception):
+    """A part was ready, and has ended before it could be asked for more; whoever starts it again asks again."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RestartPolicy:
     """How long to wait before a part starts again, and when to give the whole stack up."""

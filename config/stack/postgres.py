@@ -13,13 +13,14 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg2
 from psycopg2 import sql
 
+from config.stack.part import GoneAgainError
 from config.stack.paths import DATABASE_NAME, DATABASE_USER, POSTGRES_PORT, make_private
 from config.stack.processes import Privilege, is_running, running_in, tied_to_us
 
@@ -106,7 +107,17 @@ class Postgres:
             return False
 
     def make_database(self) -> None:
-        """Creates our database if it is missing; the server must be running."""
+        """Creates our database if it is missing.
+
+        Raises:
+            GoneAgainError: the server does not run any more.
+        """
+        try:
+            self._make_database()
+        except psycopg2.OperationalError as error:
+            raise GoneAgainError(str(error)) from None
+
+    def _make_database(self) -> None:
         with closing(self._connect("postgres")) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
@@ -168,7 +179,8 @@ class Postgres:
         postmaster = self._postmaster()
         workers = running_in(self.data)
         if postmaster in workers:
-            os.kill(postmaster, signal.SIGINT)
+            with suppress(ProcessLookupError):
+                os.kill(postmaster, signal.SIGINT)
         while workers:
             if time.monotonic() > deadline:
                 raise PostgresError(f"The processes {workers} still work on {self.data}. End them and start again.")

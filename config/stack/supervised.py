@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from config.stack.console import Console
-from config.stack.part import Part, PartState, RestartPolicy
+from config.stack.part import GoneAgainError, Part, PartState, RestartPolicy
 from config.stack.processes import started_at
 from config.stack.running import Running
 from config.stack.status import PartStatus
@@ -110,10 +110,11 @@ class Supervised:
         deadline = time.monotonic() + self.part.ready_within_s
         while not running.has_ended and not self._stop_asked.is_set():
             if await self._is_ready():
-                await self._call(self.part.once_ready)
-                self._move(PartState.RUNNING)
-                self.ready.set()
-                return
+                with suppress(GoneAgainError):
+                    await self._call(self.part.once_ready)
+                    self._move(PartState.RUNNING)
+                    self.ready.set()
+                    return
             if time.monotonic() > deadline:
                 self._console.stack_says(
                     f"{self.part.name} is not ready after {self.part.ready_within_s:.0f} s; killed"

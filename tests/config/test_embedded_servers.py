@@ -14,6 +14,7 @@ import psycopg2
 import pytest
 import redis
 
+from config.stack.part import GoneAgainError
 from config.stack.paths import DATABASE_NAME, DATABASE_USER, PROJECT_ROOT, make_private
 from config.stack.postgres import Postgres, PostgresError, fitting_privilege
 from config.stack.processes import is_running, running_in, started_at
@@ -222,3 +223,8 @@ def test_a_folder_of_somebody_else_is_refused(short_folder: Path) -> None:
 
     with pytest.raises(PermissionError, match="belongs to user 12345"):
         make_private(theirs)
+
+
+def test_a_server_that_ended_again_is_no_end_of_the_stack(server: Postgres) -> None:
+    with pytest.raises(GoneAgainError, match=r"PGSQL"):
+        server.make_database()
