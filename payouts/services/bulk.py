@@ -145,10 +145,13 @@ def _recorded(drafted: Sequence[Draft | SluiceError], actor: Actor) -> list[Ende
         if isinstance(one, Draft):
             first.setdefault(one.payment_id, one)
     orders = void_orders_for(source=next(iter(first.values())).source, payment_ids=first) if first else {}
-    reasons = {name: orders[name].reason if name in orders else draft.hold_reason for name, draft in first.items()}
-    first = {name: voided(draft) if name in orders else draft for name, draft in first.items()}
+    first |= {name: voided(first[name]) for name in orders}
     ids, standing = _insert(first)
-    _record_births([(pk, first[name], reasons[name]) for name, pk in ids.items()], actor)
+    born = (
+        (pk, first[name], orders[name].reason if name in orders else first[name].hold_reason)
+        for name, pk in ids.items()
+    )
+    _record_births(born, actor)
     _fulfil([(order, ids[name]) for name, order in orders.items() if name in ids])
     tell_of_recorded(accumulation_ids=list(ids.values()))
     ended: list[Ended] = []
