@@ -29,6 +29,7 @@ class Lock(IntEnum):
     INTAKE = 4
     RECONCILIATION = 5
     WEBHOOK_ENDPOINTS = 6
+    WEBHOOKS = 7
 
 
 def hold(lock: Lock) -> None:

@@ -28,6 +28,7 @@ from payouts.admin.webhook_operations import (
     SEND_TEST,
 )
 from payouts.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookEndpointStatusChange
+from payouts.services import webhooks
 
 # The rate is of so many tries, whatever their age: a busy endpoint's last minutes, a quiet one's last weeks.
 _TRIES_JUDGED = 200
@@ -116,6 +117,7 @@ class WebhookEndpointAdmin(ObjectAdmin[WebhookEndpoint]):
                     ("Next try", cells.when(obj.next_attempt_at) if obj.waiting and obj.is_enabled else ""),
                     ("Failed in a row", str(obj.failures) if obj.failures else ""),
                     ("Last error", obj.last_error),
+                    ("Took over its last answer", _took(obj)),
                     note=cells.link(list_of(WebhookDelivery, f"endpoint__id__exact={obj.pk}"), "all its events"),
                 ),
                 facts(
@@ -188,6 +190,13 @@ def _success(recent: list[int]) -> SafeString:
 def _waiting(ids: list[int]) -> SafeString:
     shown = f"{_MOST_COUNTED:,}+" if len(ids) > _MOST_COUNTED else f"{len(ids):,}"
     return format_html('<span class="s-num">{}</span>', shown)
+
+
+def _took(endpoint: WebhookEndpoint) -> str:
+    if not endpoint.last_took_ms:
+        return ""
+    apart = ": it waits apart from the quick ones" if endpoint.last_took_ms >= webhooks.SLOW_MS else ""
+    return f"{endpoint.last_took_ms:,} ms{apart}"
 
 
 def _address(request: HttpRequest, endpoint: WebhookEndpoint) -> SafeString:

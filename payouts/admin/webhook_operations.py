@@ -229,7 +229,8 @@ CHANGE: Operation[WebhookEndpoint] = Operation(
     form_class=ChangedEndpointForm,
     initial=lambda endpoint: {"name": endpoint.name, "url": endpoint.url, "events": endpoint.events},
     consequence=lambda _: (
-        "What waits goes to the new address; of events asked for anew, only what happens from now on."
+        "What waits goes to the new address, but for what may be under way to the old one; of events asked for anew, only"
+        " what happens from now on."
     ),
     seen=lambda endpoint: f"{_seen(endpoint)}|{endpoint.url}|{endpoint.events}",
     run=_change,
@@ -253,8 +254,8 @@ DISABLE: Operation[WebhookEndpoint] = Operation(
     label="Disable",
     icon="block",
     consequence=lambda endpoint: (
-        f"{endpoint} is told nothing more. What happens meanwhile is not written down for it; what waits already is"
-        f" given up {TRIED_FOR.days} days after it happened."
+        f"{endpoint} is told nothing more, once a request that may be under way has ended. What happens meanwhile is not"
+        f" written down for it; what waits already is given up {TRIED_FOR.days} days after it happened."
     ),
     why_not=_not_while_disabled,
     seen=_seen,

@@ -29,6 +29,7 @@ from payouts.models.webhooks import (
     WebhookEndpoint,
     WebhookEndpointStatusChange,
     WebhookEvent,
+    host_of,
 )
 
 __all__ = (
@@ -65,4 +66,5 @@ __all__ = (
     "WebhookEndpoint",
     "WebhookEndpointStatusChange",
     "WebhookEvent",
+    "host_of",
 )

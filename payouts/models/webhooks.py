@@ -50,6 +50,11 @@ STATUS_AFTER: dict[str, str] = {
 SUBSCRIBABLE: Sequence[str] = tuple(STATUS_AFTER)
 
 
+def host_of(url: str) -> str:
+    """Of an endpoint's address what everybody may see: the rest is often a secret of the receiver's own."""
+    return urlsplit(url).netloc
+
+
 class EndpointStatus(models.TextChoices):
     ENABLED = "enabled"
     DISABLED = "disabled"
@@ -64,9 +69,6 @@ class WebhookEndpointQuerySet(models.QuerySet["WebhookEndpoint"]):
             .exclude(leased_until__gt=now)
             .order_by("next_attempt_at")
         )
-
-    def being_sent_to(self, now: datetime) -> WebhookEndpointQuerySet:
-        return self.filter(leased_until__gt=now)
 
 
 class WebhookEndpoint(Lifecycle):
@@ -113,6 +115,9 @@ class WebhookEndpoint(Lifecycle):
     failures = models.PositiveIntegerField(default=0, help_text="Tries in a row that failed.")
     failing_since = models.DateTimeField(null=True, blank=True)
     last_error = models.TextField(blank=True)
+    last_took_ms = models.PositiveIntegerField(
+        db_default=0, default=0, help_text="How long it took over its last answer; those that take long wait apart."
+    )
     given_up_in_a_row = models.PositiveIntegerField(
         db_default=0, default=0, help_text="Events given up since the last one that was taken."
     )
@@ -167,8 +172,7 @@ class WebhookEndpoint(Lifecycle):
 
     @property
     def host(self) -> str:
-        """Of its address what everybody may see: the rest is often a secret of the receiver's own."""
-        return urlsplit(self.url).netloc
+        return host_of(self.url)
 
     @property
     def is_enabled(self) -> bool:

@@ -45,19 +45,32 @@ def crew(size: int = 4) -> Iterator[Crew]:
         yield Crew(pool)
 
 
+def wait_until(is_so: Callable[[], object]) -> None:
+    """Return when it is so.
+
+    Raises:
+        TimeoutError: it is not, for long.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if is_so():
+            return
+        time.sleep(0.01)
+    message = f"it was not so within {PATIENCE_S} s"
+    raise TimeoutError(message)
+
+
 def wait_until_blocked(sessions: int = 1) -> None:
     """Return when so many other sessions wait for a lock.
 
     Raises:
         TimeoutError: they do not, for long.
     """
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
+
+    def is_blocked() -> bool:
         with connection.cursor() as cursor:
             cursor.execute(_WAITING)
             (waiting,) = cursor.fetchone()
-        if waiting >= sessions:
-            return
-        time.sleep(0.01)
-    message = f"not {sessions} sessions waited for a lock within {PATIENCE_S} s"
-    raise TimeoutError(message)
+        return bool(waiting >= sessions)
+
+    wait_until(is_blocked)

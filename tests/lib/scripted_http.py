@@ -8,10 +8,15 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
+_LONGEST_WAIT_S = 60
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """One answer. `drop`: the connection is closed instead of it. `pause_s`: before it, and before each byte with `drip`."""
+    """One answer. `drop`: the connection is closed instead of it. `pause_s`: before it, and before each byte with `drip`.
+
+    `until`: it waits for this to happen.
+    """
 
     status: int = 200
     body: bytes = b"{}"
@@ -19,6 +24,7 @@ class Reply:
     drop: bool = False
     pause_s: float = 0
     drip: bool = False
+    until: threading.Event | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +79,8 @@ class ScriptedServer:
         body = handler.rfile.read(length)
         self.asked.append(Asked(method=handler.command, path=handler.path, headers=headers, body=body))
         reply = self._replies.popleft() if len(self._replies) > 1 else self._replies[0]
+        if reply.until is not None:
+            reply.until.wait(_LONGEST_WAIT_S)
         time.sleep(reply.pause_s)
         if reply.drop:
             handler.close_connection = True

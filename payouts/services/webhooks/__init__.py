@@ -21,9 +21,11 @@ from payouts.services.webhooks.resending import (
     resend_delivery,
     resend_failed,
 )
+from payouts.services.webhooks.rounds import SLOW_MS
 
 __all__ = (
     "REASONS",
+    "SLOW_MS",
     "EndpointExistsError",
     "TooManyEndpointsError",
     "acknowledge_given_up",

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.db import IntegrityError, transaction
 
@@ -17,7 +16,7 @@ from config.lib.errors import RefusedError
 from config.lib.problems import FieldError, InvalidFieldsError
 from config.lib.public_addresses import UnfitAddressError
 from payouts import gateways
-from payouts.models import SUBSCRIBABLE, Client, EndpointStatus, WebhookDelivery, WebhookEndpoint, WebhookEvent
+from payouts.models import SUBSCRIBABLE, Client, EndpointStatus, WebhookDelivery, WebhookEndpoint, WebhookEvent, host_of
 from payouts.services.webhooks.secrets import new_seed, secret_of
 
 logger = logging.getLogger(__name__)
@@ -72,7 +71,7 @@ def create_endpoint(
 
 
 def change_endpoint(*, endpoint_id: int, changes: Mapping[str, Any], actor: Actor, reason: str) -> WebhookEndpoint:
-    """Change its name, address or events; what waits for it goes to the new address.
+    """Change its name, address or events; what waits for it goes to the new address, after what is under way.
 
     Raises:
         InvalidFieldsError: what is wrong with which field.
@@ -99,6 +98,8 @@ def change_endpoint(*, endpoint_id: int, changes: Mapping[str, Any], actor: Acto
 
 def disable_endpoint(*, endpoint: WebhookEndpoint, actor: Actor, reason: str) -> WebhookEndpoint:
     """Send nothing there, and write nothing down for it; what waits goes on waiting for its three days.
+
+    A request that is under way ends as it would have; the event after it is not sent.
 
     Raises:
         RefusedError: it is disabled already, or no reason was given.
@@ -149,8 +150,8 @@ def enable_endpoint(*, endpoint: WebhookEndpoint, actor: Actor, reason: str) -> 
 def rotate_secret(*, endpoint_id: int, actor: Actor, reason: str, overlap: timedelta = OVERLAP) -> str:
     """Give the endpoint a new secret and return it, this once; the one before signs as well until `overlap` is over.
 
-    One that was still in its own overlap signs no longer. Without an overlap the old one ends at once: for a secret
-    that somebody else has got hold of.
+    One that was still in its own overlap signs no longer. Without an overlap the old one ends with the event that may
+    be under way: for a secret that somebody else has got hold of.
 
     Raises:
         RefusedError: no reason was given, or the overlap is longer than LONGEST_OVERLAP.
@@ -228,7 +229,7 @@ def check_endpoint(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _noted(columns: Mapping[str, Any]) -> dict[str, Any]:
     """As the history keeps them, which nobody can rewrite: of an address its host, the rest is often a secret."""
-    return {name: urlsplit(value).netloc if name == "url" else value for name, value in columns.items()}
+    return {name: host_of(value) if name == "url" else value for name, value in columns.items()}
 
 
 def _need_room() -> None:
@@ -257,7 +258,14 @@ def _one_per_address(url: str) -> Iterator[None]:
 
 def _unburdened(now: datetime) -> dict[str, Any]:
     """The columns of an endpoint that is tried at once, whatever came before."""
-    return {"next_attempt_at": now, "failures": 0, "failing_since": None, "last_error": "", "given_up_in_a_row": 0}
+    return {
+        "next_attempt_at": now,
+        "failures": 0,
+        "failing_since": None,
+        "last_error": "",
+        "last_took_ms": 0,
+        "given_up_in_a_row": 0,
+    }
 
 
 def _need_reason(reason: str) -> None:

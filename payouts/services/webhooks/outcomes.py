@@ -120,6 +120,7 @@ def _go_on(endpoint: WebhookEndpoint, outcome: Outcome, delivery_id: int, now: d
             failing_since=None,
             last_error="",
             last_success_at=now,
+            last_took_ms=outcome.duration_ms,
             given_up_in_a_row=0,
         )
         return
@@ -138,6 +139,7 @@ def _go_on(endpoint: WebhookEndpoint, outcome: Outcome, delivery_id: int, now: d
         failures=failures,
         failing_since=endpoint.failing_since or now,
         last_error=outcome.error[:_LONGEST_ERROR],
+        last_took_ms=outcome.duration_ms,
         given_up_in_a_row=endpoint.given_up_in_a_row + int(is_given_up),
     )
 

@@ -386,7 +386,7 @@ def test_f67_a_crash_at_any_boundary_of_a_sweep_loses_nothing_and_keeps_the_orde
 
     places = sweep().places
     drain()
-    assert any("commit in delivering" in place for place in places), places
+    assert any("commit in rounds" in place for place in places), places
     assert any("commit in outcomes" in place for place in places), places
     for place in places:
         assert sweep(die_at=place).is_dead, place
