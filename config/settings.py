@@ -279,7 +279,7 @@ CELERY_BROKER_URL = _read.broker("CELERY_BROKER_URL", default=_state.broker_url)
 # --- REST ------------------------------------------------------------------------------------------------------------
 # Of one API key, over all processes.
 API_REQUESTS_PER_MINUTE = _read.whole("API_REQUESTS_PER_MINUTE", default=600, minimum=1, maximum=10**6)
-# Of one address that proves nothing: bad signatures and bad keys; beyond them it is answered 429, and nothing is kept.
+# Of one address that proves nothing: bad signatures, keys, tokens; beyond them it is answered 429, and nothing is kept.
 UNPROVEN_REQUESTS_PER_MINUTE = _read.whole("UNPROVEN_REQUESTS_PER_MINUTE", default=60, minimum=1, maximum=10**6)
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["payouts.api.authentication.ApiKeyAuthentication"],

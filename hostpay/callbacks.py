@@ -2,7 +2,7 @@
 
 hostpay knows nobody above it. Each requester registers exactly one handler for its context in its `AppConfig.ready()`.
 A handler touches only the database: it runs inside the transaction that stamps the payment as delivered, so its effect
-happens exactly once.
+happens exactly once. Whoever counts what callers fail to prove is told of wrong tokens in the same way.
 """
 
 from dataclasses import dataclass
@@ -76,6 +76,12 @@ class Handler(Protocol):
     def on_failed(self, event: Failed) -> None: ...
 
 
+class TokenCounter(Protocol):
+    def __call__(self, *, address: str) -> bool:
+        """Count a wrong token from `address`; true while the address is listened to."""
+        ...
+
+
 class DoNothing:
     """The handler of a context whose requester needs no call-back."""
 
@@ -98,6 +104,7 @@ class DoNothing:
 
 
 _handlers: dict[str, Handler] = {}
+_token_counters: list[TokenCounter] = []
 
 
 def register(context: Context, handler: Handler) -> None:
@@ -128,3 +135,31 @@ def handler_for(context: str) -> Handler:
 def contexts_without_handler() -> tuple[Context, ...]:
     """The accepted contexts that nobody answers."""
     return tuple(context for context in ACCEPTED_CONTEXTS if context not in _handlers)
+
+
+def count_wrong_tokens_by(counter: TokenCounter) -> None:
+    """Make `counter` the one that is told of wrong tokens.
+
+    Raises:
+        ValueError: there is one already.
+    """
+    if _token_counters:
+        message = f"wrong tokens are counted already, by {_token_counters[0]!r}"
+        raise ValueError(message)
+    _token_counters.append(counter)
+
+
+def count_wrong_token(*, address: str) -> bool:
+    """Count a wrong token from `address`; true while the address is listened to.
+
+    Raises:
+        LookupError: nobody counts them; `manage.py check` says so before a process serves.
+    """
+    if not _token_counters:
+        message = "nobody counts wrong tokens"
+        raise LookupError(message)
+    return _token_counters[0](address=address)
+
+
+def are_wrong_tokens_counted() -> bool:
+    return bool(_token_counters)

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.checks import CheckMessage, Error, register
 
-from hostpay.callbacks import contexts_without_handler
+from hostpay.callbacks import are_wrong_tokens_counted, contexts_without_handler
 
 
 @register()
@@ -18,3 +18,12 @@ def every_accepted_context_has_a_handler(**_options: Any) -> list[CheckMessage]:
         )
         for context in contexts_without_handler()
     ]
+
+
+@register()
+def somebody_counts_wrong_tokens(**_options: Any) -> list[CheckMessage]:
+    """Whoever guesses tokens must come to an end."""
+    if are_wrong_tokens_counted():
+        return []
+    hint = "Register a counter with hostpay.callbacks.count_wrong_tokens_by in an AppConfig.ready()."
+    return [Error("Nobody counts wrong tokens.", hint=hint, id="hostpay.E002")]

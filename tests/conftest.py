@@ -17,6 +17,7 @@ from pytest_django import Settings
 from config.stack.paths import State
 from hostpay import gateways
 from hostpay.models import Wallet
+from payouts.services.unproven import shut_out
 from tests.lib.anvil import Anvil
 from tests.lib.browsers import CHROMIUM
 from tests.lib.exchange import SandboxExchange
@@ -95,6 +96,13 @@ def _connect_anew(address: str) -> None:
     current_app.conf.update(broker_url=address)
     # Celery keeps its connections; this is how it forgets them in a new process.
     current_app._after_fork()  # type: ignore[attr-defined]
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_shut_out() -> Iterator[None]:
+    """A process remembers for seconds whom it does not listen to, and the tests are one process."""
+    yield
+    shut_out.forget()
 
 
 @pytest.fixture

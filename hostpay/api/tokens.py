@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from django.http import HttpResponse
 from rest_framework import serializers
+from rest_framework.exceptions import Throttled
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.views import APIView
@@ -16,7 +17,7 @@ from config.lib.api import StrictSerializer
 from config.lib.commits import after_commit
 from config.lib.errors import SluiceError
 from config.lib.problems import problem
-from hostpay.callbacks import NotAdmittedError
+from hostpay.callbacks import NotAdmittedError, count_wrong_token
 from hostpay.models import HostPayment
 from hostpay.services import Handover
 from hostpay.services.handovers import UnknownReportError, UnsupportedAssetError
@@ -55,10 +56,21 @@ class TokenView(APIView):
     permission_classes = (AllowAny,)
 
     def claims(self, request: Request, read: Callable[[str], T]) -> T:
-        """What the token in the body says; raises TokenError, or ValidationError for another body."""
+        """What the token in the body says.
+
+        Raises:
+            ValidationError: another body.
+            TokenError: it proves nothing.
+            Throttled: nor did too many before it from this address; a good one is heard all the same.
+        """
         body = TokenSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        return read(body.validated_data["token"])
+        try:
+            return read(body.validated_data["token"])
+        except TokenSignatureError:
+            if not count_wrong_token(address=request.META.get("REMOTE_ADDR", "")):
+                raise Throttled(wait=60, detail="This address has sent too many wrong tokens.") from None
+            raise
 
     def handle_exception(self, exc: Exception) -> HttpResponse:  # type: ignore[override]
         if isinstance(exc, SluiceError):

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from django.db import IntegrityError, transaction
 
+from config.lib.forgetting import forget
 from hostpay.models import UsedToken
 
 # Far beyond the five minutes in which a token verifies, and the clock skew allowed.
@@ -24,5 +25,4 @@ def use_token_once(*, nonce: str, purpose: str) -> bool:
 
 def forget_used_tokens(*, now: datetime) -> int:
     """Delete nonces that no valid token can carry any more; says how many."""
-    deleted, _ = UsedToken.objects.filter(used_at__lt=now - _REMEMBERED_FOR).delete()
-    return deleted
+    return forget(UsedToken.objects.filter(used_at__lt=now - _REMEMBERED_FOR))

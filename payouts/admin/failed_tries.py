@@ -20,14 +20,16 @@ from payouts.models import FailedTries, RejectedDeliveries
 
 def _forget(row: FailedTries, actor: Actor, given: dict[str, Any]) -> Done:
     services.forget_failures_of(tries=row, actor=actor, reason=given["reason"])
-    return Done(message="Forgotten: it is heard again at once.")
+    return Done(message="Forgotten: it is heard again within seconds.")
 
 
 FORGET: Operation[FailedTries] = Operation(
     name="forget",
     label="Hear it again",
     icon="lock_open",
-    consequence=lambda row: f"The {row.failures} failures are forgotten, and who made them may try again at once.",
+    consequence=lambda row: (
+        f"The {row.failures} failures are forgotten, and who made them may try again within seconds."
+    ),
     why_not=lambda row: "" if row.failures else "There are no failures left.",
     seen=lambda row: f"{row.failures} {row.failed_at}",
     run=_forget,
@@ -37,13 +39,13 @@ FORGET: Operation[FailedTries] = Operation(
 @admin.register(FailedTries)
 class FailedTriesAdmin(ObjectAdmin[FailedTries]):
     explanation = (
-        "Bad signatures, keys and log-ins of late. Beyond a bound a caller has to wait; what it proves is taken all the"
+        "Bad signatures, keys, tokens and log-ins of late. Beyond a bound a caller has to wait; what it proves is taken all the"
         " same. Names that were typed are kept as a hash only."
     )
     list_display = ("caller", "kind", "failures", "last")
     list_filter = ("kind",)
     search_fields = ("=who",)
-    search_help_text = "an address, or of IPv6 its network as in 2001:db8::/64"
+    search_help_text = "an address, or of IPv6 its networks as in 2001:db8::/64 and 2001:db8::/48"
     ordering = ("-failed_at",)
     sortable_by = ()
     operations = (FORGET,)

@@ -11,11 +11,12 @@ class TryKind(models.TextChoices):
 
     SIGNATURE = "signature"
     API_KEY = "api_key"
+    TOKEN = "token"  # noqa: S105 (a word)
     LOGIN = "login"
 
 
 class FailedTries(models.Model):
-    """The failures of one caller of late. `who` is an address (of IPv6, its network), or a hash that names no user.
+    """The failures of one caller of late. `who` is an address (of IPv6, a network), or a hash that names no user.
 
     Names that people type when they log in are hashed: now and then one of them is a password.
     """

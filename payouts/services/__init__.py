@@ -14,14 +14,12 @@ from payouts.services.destinations import check_destination
 from payouts.services.drafts import AmountTooSmallError
 from payouts.services.facts import InvalidJsonError, PaymentFacts, facts_of, read_facts
 from payouts.services.failed_tries import (
-    count_failure,
     forget_failed_tries,
     forget_failures_of,
     forgive_login,
-    rejected_totals,
     take_turn_to_log_in,
 )
-from payouts.services.inbox import bound_rejected_events, failed_events, replay_event, take_payment, turn_away
+from payouts.services.inbox import failed_events, replay_event, take_payment
 from payouts.services.nowpayments import (
     advance_payment,
     close_review,
@@ -40,6 +38,7 @@ from payouts.services.recording import (
     record_payment,
 )
 from payouts.services.request_keys import forget_request_keys
+from payouts.services.unproven import bound_rejected_events, count_failure, rejected_totals, turn_away
 from payouts.services.voiding import carry_out_void_orders, void_payment
 
 __all__ = (

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from django.db import connection, transaction
+from django.db import transaction
 
 from config.lib.audit import Actor
 from config.lib.errors import RefusedError, SluiceError
 from config.lib.problems import InvalidFieldsError
-from payouts.models import NOWPAYMENTS_SOURCE, Accumulation, InboundEvent, Outcome, TryKind, Verdict
+from payouts.models import NOWPAYMENTS_SOURCE, Accumulation, InboundEvent, Outcome, Verdict
 from payouts.services.drafts import AmountTooSmallError
 from payouts.services.facts import InvalidJsonError, read_facts
-from payouts.services.failed_tries import count_failure, count_rejection
 from payouts.services.nowpayments import replay_notification
 from payouts.services.recording import (
     ConflictingPaymentError,
@@ -22,12 +19,7 @@ from payouts.services.recording import (
     record_payment,
 )
 
-# Anybody can send what is not authentic, so it is kept in bounds.
-UNAUTHENTIC_KEPT = 1000
-UNAUTHENTIC_BODY_BYTES = 4096
-_TRIMMED_EVERY = 64
 _LONGEST_ERROR = 2000
-MAX_EVENT_ID = 128
 # Outcomes after which processing again may lead elsewhere: the client exists by now, the fault is mended.
 REPLAYABLE = (Outcome.RECEIVED, Outcome.FAILED, Outcome.REFUSED)
 # What a delivery can be refused for; nothing else is the sender's fault.
@@ -59,40 +51,6 @@ def take_payment(*, delivery: Delivery, actor: Actor) -> Recorded:
     finally:
         if not is_settled:
             _keep(delivery, Outcome.FAILED, "Processing broke off; the log has the reason.")
-
-
-def turn_away(
-    *, source: str, event_id: str, headers: Mapping[str, str], body: bytes, why: str, sentence: str, address: str
-) -> bool:
-    """Count a delivery that did not prove its sender, and keep it: cut short, and about the newest UNAUTHENTIC_KEPT.
-
-    False if its address has sent too many of the kind to be listened to; it is counted all the same, and not kept.
-    `why` is a word to count by, `sentence` says it to people.
-    """
-    count_rejection(source=source, why=why)
-    if not count_failure(kind=TryKind.SIGNATURE, address=address):
-        return False
-    event = InboundEvent.objects.create(
-        source=source,
-        event_id=event_id[:MAX_EVENT_ID],
-        headers=dict(headers),
-        body=body[:UNAUTHENTIC_BODY_BYTES],
-        verdict=Verdict.INVALID,
-        outcome=Outcome.REFUSED,
-        error=sentence,
-    )
-    # A flood must not wait for the sweep to be bounded, and not pay for it at every drop either.
-    if event.pk % _TRIMMED_EVERY == 0:
-        bound_rejected_events()
-    return True
-
-
-def bound_rejected_events() -> int:
-    """Delete unauthentic deliveries but the newest UNAUTHENTIC_KEPT; says how many went."""
-    with connection.cursor() as cursor:
-        cursor.execute(_FORGET_OLD, [Verdict.INVALID.value, Verdict.INVALID.value, UNAUTHENTIC_KEPT])
-        deleted: int = cursor.rowcount
-    return deleted
 
 
 def replay_event(*, event_id: int, actor: Actor) -> Accumulation | None:
@@ -158,10 +116,3 @@ def _keep(delivery: Delivery, outcome: Outcome, error: str) -> None:
     event = delivery.as_event()
     event.outcome, event.error = outcome, error
     event.save()
-
-
-_FORGET_OLD = f"""
-    DELETE FROM {InboundEvent._meta.db_table}
-    WHERE verdict = %s
-      AND id <= (SELECT id FROM {InboundEvent._meta.db_table} WHERE verdict = %s ORDER BY id DESC OFFSET %s LIMIT 1)
-"""  # noqa: S608 (only table names of ours)

@@ -12,6 +12,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from config.lib.errors import SluiceError
+from config.lib.forgetting import forget
 from payouts.models import RequestKey
 
 # Longer than any request takes: a process that has not answered by then has died.
@@ -77,5 +78,4 @@ def give_key_back(*, number: int) -> None:
 
 def forget_request_keys() -> int:
     """Delete those older than KEPT_FOR; says how many went."""
-    deleted, _ = RequestKey.objects.filter(created_at__lt=timezone.now() - KEPT_FOR).delete()
-    return deleted
+    return forget(RequestKey.objects.filter(created_at__lt=timezone.now() - KEPT_FOR))

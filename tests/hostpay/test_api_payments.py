@@ -13,8 +13,10 @@ from django.utils import timezone
 
 from batches.models import BatchConversion
 from config.invariants import examine
+from hostpay.callbacks import are_wrong_tokens_counted
 from hostpay.models import ExchangeOrder, HostPayment, PaymentStatus, UsedToken
 from hostpay.tokens import PaymentRequest, SwapExecuted, mint_payment_request, mint_swap_executed
+from payouts.models import FailedTries
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -282,3 +284,34 @@ def test_f46_a_request_without_a_broker_is_answered_as_what_it_is_done(
     assert answer.status_code == 201
     assert HostPayment.objects.get().next_action_at is not None
     assert "Error calling after_commit.<locals>.run_hint" in caplog.text
+
+
+@pytest.mark.parametrize("url", [URL, COMPLETED, "/api/v1/batches/swap-executed/"])
+def test_an_address_that_sends_many_wrong_tokens_is_not_listened_to(
+    settings: LazySettings, open_batch: BatchConversion, url: str
+) -> None:
+    settings.UNPROVEN_REQUESTS_PER_MINUTE = 2
+
+    answers = [post(url, "wrong:wrong:wrong") for _ in range(4)]
+
+    assert [answer.status_code for answer in answers] == [401, 401, 429, 429]
+    refused = answers[3]
+    assert (refused["Content-Type"], refused.json()["code"]) == ("application/problem+json", "too_many_requests")
+    assert refused["Retry-After"] == "60"
+    # A good one is heard from there all the same.
+    assert post(URL, ask()).status_code == 201
+
+
+def test_an_expired_token_is_of_somebody_we_know_and_not_counted(settings: LazySettings) -> None:
+    settings.UNPROVEN_REQUESTS_PER_MINUTE = 1
+    token = ask()
+
+    with time_machine.travel(timezone.now() + timedelta(minutes=6)):
+        answers = [post(URL, token) for _ in range(3)]
+
+    assert [answer.json()["code"] for answer in answers] == ["token_expired"] * 3
+    assert not FailedTries.objects.exists()
+
+
+def test_somebody_counts_wrong_tokens() -> None:
+    assert are_wrong_tokens_counted()

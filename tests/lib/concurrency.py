@@ -69,6 +69,8 @@ def wait_until_blocked(sessions: int = 1) -> None:
 
     def is_blocked() -> bool:
         with connection.cursor() as cursor:
+            # Within a transaction PostgreSQL shows what it showed at the first look.
+            cursor.execute("SELECT pg_stat_clear_snapshot()")
             cursor.execute(_WAITING)
             (waiting,) = cursor.fetchone()
         return bool(waiting >= sessions)

@@ -113,6 +113,23 @@ def test_an_ipv6_network_is_one_caller() -> None:
         assert "Too many" not in said(log_in(address="2001:db8:0:2::1"))
 
 
+def test_an_ipv6_site_is_one_caller_with_more_room() -> None:
+    with time_machine.travel(NOON, tick=False):
+        answers = [
+            said(log_in(username=f"name-{number}", address=f"2001:db8:1:{number:x}::1")) for number in range(202)
+        ]
+
+        assert ["Too many" in each for each in answers] == [False] * 200 + [True] * 2
+        assert "Too many" not in said(log_in(address="2001:db8:2::1"))
+
+
+def test_a_good_log_in_takes_its_try_back_from_every_network() -> None:
+    for _ in range(30):
+        assert log_in(PASSWORD, address="2001:db8:1:1::1").status_code == 302
+
+    assert {row.failures for row in FailedTries.objects.all()} == {0}
+
+
 def test_a_name_that_exists_and_one_that_does_not_are_answered_the_same() -> None:
     User.objects.create_user("customer", password=PASSWORD)
 
