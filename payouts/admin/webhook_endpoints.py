@@ -26,6 +26,7 @@ from payouts.admin.webhook_operations import (
     RESEND_FAILED,
     ROTATE,
     SEND_TEST,
+    TRY_NOW,
 )
 from payouts.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookEndpointStatusChange
 from payouts.services import webhooks
@@ -48,7 +49,7 @@ class WebhookEndpointAdmin(ObjectAdmin[WebhookEndpoint]):
     ordering = ("-id",)
     sortable_by = ()
     list_operations = (CREATE,)
-    operations = (SEND_TEST, RESEND_FAILED, ACKNOWLEDGE, CHANGE, ROTATE, DISABLE, ENABLE)
+    operations = (TRY_NOW, SEND_TEST, RESEND_FAILED, ACKNOWLEDGE, CHANGE, ROTATE, DISABLE, ENABLE)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookEndpoint]:
         """With the latest tries, newest first, and what waits, so that a list is one query."""

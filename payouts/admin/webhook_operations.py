@@ -13,6 +13,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
+from config.lib import clock
 from config.lib.adminkit.operations import ConfirmForm, Done, Operation, OperationForm
 from config.lib.audit import Actor
 from config.lib.errors import RefusedError
@@ -128,6 +129,11 @@ def _test(endpoint: WebhookEndpoint, actor: Actor, _given: dict[str, Any]) -> Do
     return Done(message=f"A test event will be sent as {delivery.message_id}.")
 
 
+def _try_now(endpoint: WebhookEndpoint, actor: Actor, given: dict[str, Any]) -> Done:
+    webhooks.try_endpoint(endpoint_id=endpoint.pk, actor=actor, reason=given["reason"])
+    return Done(message=f"What waits for {endpoint} is tried now.")
+
+
 def _resend_failed(endpoint: WebhookEndpoint, actor: Actor, given: dict[str, Any]) -> Done:
     count = webhooks.resend_failed(endpoint_id=endpoint.pk, since=given["since"], actor=actor, reason=given["reason"])
     return Done(message=f"{count:,} {'event' if count == 1 else 'events'} will be sent again.")
@@ -162,6 +168,14 @@ def _not_to_disabled(delivery: WebhookDelivery) -> str:
     return _not_while_disabled(delivery.endpoint)
 
 
+def _nothing_to_try(endpoint: WebhookEndpoint) -> str:
+    if not endpoint.is_enabled:
+        return "It is disabled: enable it first."
+    if not endpoint.deliveries.waiting().exists():
+        return "Nothing waits for it: send a test, or send again what was given up."
+    return "What waits for it is due already." if endpoint.next_attempt_at <= clock.now() else ""
+
+
 def _given_up_of(endpoint: WebhookEndpoint) -> str:
     count = endpoint.deliveries.given_up().count()
     were = "event was" if count == 1 else "events were"
@@ -192,6 +206,18 @@ SEND_TEST: Operation[WebhookEndpoint] = Operation(
     why_not=_not_while_disabled,
     seen=_seen,
     run=_test,
+)
+TRY_NOW: Operation[WebhookEndpoint] = Operation(
+    name="try-now",
+    label="Try now",
+    icon="bolt",
+    consequence=lambda endpoint: (
+        f"The first event that waits goes to {endpoint.host} now, and not at {endpoint.next_attempt_at:%Y-%m-%d %H:%M:%S}"
+        " UTC. If it is not taken again, that is one more failure, and the wait after it is the next longer one."
+    ),
+    why_not=_nothing_to_try,
+    seen=lambda endpoint: f"{_seen(endpoint)}|{endpoint.failures}",
+    run=_try_now,
 )
 RESEND_FAILED: Operation[WebhookEndpoint] = Operation(
     name="resend-failed",

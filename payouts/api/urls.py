@@ -24,6 +24,7 @@ from payouts.api.webhook_endpoints import (
     EndpointEnabling,
     EndpointList,
     EndpointTest,
+    EndpointTrying,
     FailedResending,
     SecretRotation,
 )
@@ -52,6 +53,7 @@ urlpatterns = [
     ),
     path("webhook-endpoints/<int:pk>/disable/", EndpointDisabling.as_view(), name="webhook-endpoint-disable"),
     path("webhook-endpoints/<int:pk>/enable/", EndpointEnabling.as_view(), name="webhook-endpoint-enable"),
+    path("webhook-endpoints/<int:pk>/try-now/", EndpointTrying.as_view(), name="webhook-endpoint-try-now"),
     path("webhook-endpoints/<int:pk>/rotate-secret/", SecretRotation.as_view(), name="webhook-endpoint-rotate-secret"),
     path("webhook-endpoints/<int:pk>/test/", EndpointTest.as_view(), name="webhook-endpoint-test"),
     path("webhook-endpoints/<int:pk>/resend-failed/", FailedResending.as_view(), name="webhook-endpoint-resend"),

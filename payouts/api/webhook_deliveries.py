@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 
 from config.lib.api import MayOperate, ReadList, ReadOne, StrictSerializer, caller
 from config.lib.filters import Choice, Filters, Moment, Presence, Text, Whole
-from payouts.api.idempotency import KEY_PARAMETER, idempotent
+from payouts.api.idempotency import KEY_PARAMETER, Handler, idempotent
 from payouts.api.webhook_messages import EventSerializer
 from payouts.models import WebhookAttempt, WebhookDelivery, WebhookEvent
 from payouts.services import webhooks
@@ -22,6 +22,12 @@ from payouts.services import webhooks
 
 class ReasonSerializer(StrictSerializer):
     reason = serializers.CharField(max_length=1000)
+
+
+def operation(summary: str, *, answer: Any, asked: Any = ReasonSerializer) -> Callable[[Handler], Handler]:
+    """Decorate a view's `post`: said in the API's description, and carried out once for each Idempotency-Key."""
+    described = extend_schema(summary=summary, request=asked, responses=answer, parameters=[KEY_PARAMETER])
+    return lambda handler: described(idempotent(handler))
 
 
 class DeliverySerializer(serializers.Serializer[WebhookDelivery]):
@@ -88,13 +94,7 @@ class DeliveryDetail(ReadOne[WebhookDelivery]):
 class DeliveryResending(APIView):
     permission_classes = (MayOperate,)
 
-    @extend_schema(
-        summary="Send one event again",
-        request=ReasonSerializer,
-        responses=DeliverySerializer,
-        parameters=[KEY_PARAMETER],
-    )
-    @idempotent
+    @operation("Send one event again", answer=DeliverySerializer)
     def post(self, request: Request, pk: int) -> Response:
         """Under the same id, whether it was delivered or given up."""
         given = checked(ReasonSerializer, request)
@@ -104,13 +104,7 @@ class DeliveryResending(APIView):
 class DeliveryGivingUp(APIView):
     permission_classes = (MayOperate,)
 
-    @extend_schema(
-        summary="Give up an event that waits",
-        request=ReasonSerializer,
-        responses=DeliverySerializer,
-        parameters=[KEY_PARAMETER],
-    )
-    @idempotent
+    @operation("Give up an event that waits", answer=DeliverySerializer)
     def post(self, request: Request, pk: int) -> Response:
         """So that those behind it are sent."""
         given = checked(ReasonSerializer, request)

@@ -15,8 +15,7 @@ from rest_framework.views import APIView
 from config.lib.api import MayOperate, ReadList, ReadOne, StrictSerializer, caller
 from config.lib.filters import Choice, Filters, Text
 from config.lib.problems import FieldError, InvalidFieldsError
-from payouts.api.idempotency import KEY_PARAMETER, idempotent
-from payouts.api.webhook_deliveries import DeliverySerializer, ReasonSerializer, checked
+from payouts.api.webhook_deliveries import DeliverySerializer, ReasonSerializer, checked, operation
 from payouts.models import SUBSCRIBABLE, Client, EndpointStatus, WebhookEndpoint
 from payouts.services import webhooks
 from payouts.services.webhooks.endpoints import LONGEST_OVERLAP, OVERLAP
@@ -154,13 +153,7 @@ class EndpointChange(APIView):
 class EndpointDisabling(APIView):
     permission_classes = (MayOperate,)
 
-    @extend_schema(
-        summary="Send an endpoint nothing more",
-        request=ReasonSerializer,
-        responses=EndpointSerializer,
-        parameters=[KEY_PARAMETER],
-    )
-    @idempotent
+    @operation("Send an endpoint nothing more", answer=EndpointSerializer)
     def post(self, request: Request, pk: int) -> Response:
         """Nothing more is written down for it; what waits is given up three days after it happened."""
         given = checked(ReasonSerializer, request)
@@ -171,17 +164,24 @@ class EndpointDisabling(APIView):
 class EndpointEnabling(APIView):
     permission_classes = (MayOperate,)
 
-    @extend_schema(
-        summary="Send to a disabled endpoint again",
-        request=ReasonSerializer,
-        responses=EndpointSerializer,
-        parameters=[KEY_PARAMETER],
-    )
-    @idempotent
+    @operation("Send to a disabled endpoint again", answer=EndpointSerializer)
     def post(self, request: Request, pk: int) -> Response:
         """What still waits is sent now. Of what happened meanwhile nothing was written down."""
         given = checked(ReasonSerializer, request)
         endpoint = webhooks.enable_endpoint(endpoint=_existing(pk), **given, actor=caller(request))
+        return Response(EndpointSerializer(endpoint).data)
+
+
+class EndpointTrying(APIView):
+    permission_classes = (MayOperate,)
+
+    @operation("Try a failing endpoint now", answer=EndpointSerializer)
+    def post(self, request: Request, pk: int) -> Response:
+        """The first event that waits is sent before its time, once. 409 if the endpoint is disabled, nothing waits for it,
+        or what waits is due already."""
+        given = checked(ReasonSerializer, request)
+        _existing(pk)
+        endpoint = webhooks.try_endpoint(endpoint_id=pk, **given, actor=caller(request))
         return Response(EndpointSerializer(endpoint).data)
 
 
@@ -203,13 +203,7 @@ class SecretRotation(APIView):
 class EndpointTest(APIView):
     permission_classes = (MayOperate,)
 
-    @extend_schema(
-        summary="Have a test event sent",
-        request=None,
-        responses={201: DeliverySerializer},
-        parameters=[KEY_PARAMETER],
-    )
-    @idempotent
+    @operation("Have a test event sent", asked=None, answer={201: DeliverySerializer})
     def post(self, request: Request, pk: int) -> Response:
         """An `endpoint.test` without data, after whatever waits already."""
         delivery = webhooks.send_test(endpoint=_existing(pk), actor=caller(request))
@@ -219,13 +213,7 @@ class EndpointTest(APIView):
 class FailedResending(APIView):
     permission_classes = (MayOperate,)
 
-    @extend_schema(
-        summary="Send again all that was given up since a time",
-        request=ResendFailedSerializer,
-        responses=CountSerializer,
-        parameters=[KEY_PARAMETER],
-    )
-    @idempotent
+    @operation("Send again all that was given up since a time", asked=ResendFailedSerializer, answer=CountSerializer)
     def post(self, request: Request, pk: int) -> Response:
         """In their order, before what happened later, and under the same ids."""
         given = checked(ResendFailedSerializer, request)

@@ -139,10 +139,30 @@ def test_what_was_given_up_is_sent_again_one_or_all(scene: Scene, operator: Clie
     assert scene.given_up.state == "waiting"
 
 
+def test_a_failing_endpoint_is_tried_now_with_a_reason(scene: Scene, operator: Client) -> None:
+    url = operation_of(scene.endpoint, "try-now")
+    WebhookEndpoint.objects.filter(pk=scene.endpoint.pk).update(next_attempt_at="2100-01-01T12:00:00Z")
+
+    page, _ = ask(operator, url)
+    assert "now, and not at 2100-01-01 12:00:00 UTC" in page
+    done = confirm(operator, url, reason="receiver mended")
+
+    scene.endpoint.refresh_from_db()
+    assert scene.endpoint.next_attempt_at <= timezone.now()
+    assert "What waits for shop is tried now." in said(done)
+    last = scene.endpoint.status_changes.order_by("pk").last()
+    assert last is not None
+    assert (last.actor, last.reason) == ("admin:anna", "tried before its time: receiver mended")
+    assert "not now. What waits for it is due already." in said(operator.get(url))
+    WebhookDelivery.objects.filter(delivered_at__isnull=True).update(given_up_at=timezone.now())
+    assert "not now. Nothing waits for it: send a test" in said(operator.get(url))
+
+
 def test_who_only_looks_does_nothing(scene: Scene, viewer: Client) -> None:
     for url in (
         list_operation(WebhookEndpoint, "create"),
         operation_of(scene.endpoint, "rotate-secret"),
+        operation_of(scene.endpoint, "try-now"),
         operation_of(scene.endpoint, "disable"),
         operation_of(scene.given_up, "resend"),
     ):

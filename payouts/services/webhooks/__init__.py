@@ -20,6 +20,7 @@ from payouts.services.webhooks.resending import (
     give_up_delivery,
     resend_delivery,
     resend_failed,
+    try_endpoint,
 )
 from payouts.services.webhooks.rounds import SLOW_MS
 
@@ -45,4 +46,5 @@ __all__ = (
     "resend_failed",
     "rotate_secret",
     "send_test",
+    "try_endpoint",
 )

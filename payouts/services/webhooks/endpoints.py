@@ -11,7 +11,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from config.lib import clock, locks
-from config.lib.audit import Actor
+from config.lib.audit import Actor, need_reason
 from config.lib.errors import RefusedError
 from config.lib.problems import FieldError, InvalidFieldsError
 from config.lib.public_addresses import UnfitAddressError
@@ -78,7 +78,7 @@ def change_endpoint(*, endpoint_id: int, changes: Mapping[str, Any], actor: Acto
         RefusedError: no reason was given; EndpointExistsError if an enabled one has the address.
         WebhookEndpoint.DoesNotExist: there is none.
     """
-    _need_reason(reason)
+    need_reason(reason)
     wanted = check_endpoint(changes)
     with _one_per_address(wanted.get("url", "")), transaction.atomic():
         endpoint = WebhookEndpoint.objects.select_for_update(of=("self",)).get(pk=endpoint_id)
@@ -105,7 +105,7 @@ def disable_endpoint(*, endpoint: WebhookEndpoint, actor: Actor, reason: str) ->
         RefusedError: it is disabled already, or no reason was given.
         StaleRowError: somebody else was first.
     """
-    _need_reason(reason)
+    need_reason(reason)
     if not endpoint.is_enabled:
         raise RefusedError(why=f"Endpoint {endpoint} is disabled already.", next_step="Nothing is to do.")
     endpoint.move(
@@ -129,7 +129,7 @@ def enable_endpoint(*, endpoint: WebhookEndpoint, actor: Actor, reason: str) -> 
             TooManyEndpointsError if it is for all clients, as MOST_OF_EVERYBODY are already.
         StaleRowError: somebody else was first.
     """
-    _need_reason(reason)
+    need_reason(reason)
     if endpoint.is_enabled:
         raise RefusedError(why=f"Endpoint {endpoint} is enabled already.", next_step="Nothing is to do.")
     now = clock.now()
@@ -157,7 +157,7 @@ def rotate_secret(*, endpoint_id: int, actor: Actor, reason: str, overlap: timed
         RefusedError: no reason was given, or the overlap is longer than LONGEST_OVERLAP.
         WebhookEndpoint.DoesNotExist: there is none.
     """
-    _need_reason(reason)
+    need_reason(reason)
     if not timedelta(0) <= overlap <= LONGEST_OVERLAP:
         raise RefusedError(
             why=f"Two secrets cannot be in force for {overlap}.",
@@ -266,8 +266,3 @@ def _unburdened(now: datetime) -> dict[str, Any]:
         "last_took_ms": 0,
         "given_up_in_a_row": 0,
     }
-
-
-def _need_reason(reason: str) -> None:
-    if not reason.strip():
-        raise RefusedError(why="The endpoint was not changed: a reason is missing.", next_step="Say why.")

@@ -1,4 +1,4 @@
-"""Events sent again, given up before their time or left given up, and forgotten long after it."""
+"""Events tried before their time, sent again, given up or left so, and forgotten long after it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from django.db.models import Max
 
 from config.lib import clock
-from config.lib.audit import Actor
+from config.lib.audit import Actor, need_reason
 from config.lib.errors import RefusedError
 from payouts.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 
@@ -19,6 +19,35 @@ KEPT_FOR = timedelta(days=60)
 _FORGOTTEN_AT_ONCE = 5000
 # Some seconds' worth at most, of the million that a batch may have.
 _RESENT_AT_ONCE = 20_000
+
+
+def try_endpoint(*, endpoint_id: int, actor: Actor, reason: str) -> WebhookEndpoint:
+    """Have the first event that waits for a failing endpoint tried now, and not when its wait is over.
+
+    It is a try like every other: if it fails, the wait after it is the next longer one.
+
+    Raises:
+        RefusedError: the endpoint is disabled, nothing waits for it, what waits is due anyway, or no reason was given.
+        WebhookEndpoint.DoesNotExist: there is none.
+    """
+    need_reason(reason)
+    with transaction.atomic():
+        endpoint = WebhookEndpoint.objects.select_for_update(of=("self",)).get(pk=endpoint_id)
+        _need_enabled(endpoint)
+        if not endpoint.deliveries.waiting().exists():
+            raise RefusedError(
+                why=f"Nothing waits for endpoint {endpoint}.",
+                next_step="Send it a test, or send again what was given up.",
+            )
+        now = clock.now()
+        if endpoint.next_attempt_at <= now:
+            raise RefusedError(
+                why=f"What waits for endpoint {endpoint} is due already.", next_step="Look at its tries in a minute."
+            )
+        WebhookEndpoint.objects.filter(pk=endpoint.pk).update(next_attempt_at=now)
+        data = {"instead_of": endpoint.next_attempt_at}
+        endpoint.note(actor=actor, reason=f"tried before its time: {reason.strip()}", data=data)
+    return WebhookEndpoint.objects.select_related("client").get(pk=endpoint_id)
 
 
 def resend_delivery(*, delivery_id: int, actor: Actor, reason: str) -> WebhookDelivery:
@@ -51,7 +80,7 @@ def resend_failed(*, endpoint_id: int, since: datetime, actor: Actor, reason: st
         RefusedError: the endpoint is disabled, or no reason was given.
         WebhookEndpoint.DoesNotExist: there is none.
     """
-    _need_reason(reason)
+    need_reason(reason)
     until = clock.now()
     count = 0
     while part := _resend_part(endpoint_id, since=since, until=until, actor=actor, reason=reason):
@@ -104,7 +133,7 @@ def acknowledge_given_up(*, endpoint_id: int, actor: Actor, reason: str) -> Webh
         RefusedError: nothing was given up that nobody knows of, or no reason was given.
         WebhookEndpoint.DoesNotExist: there is none.
     """
-    _need_reason(reason)
+    need_reason(reason)
     with transaction.atomic():
         endpoint = WebhookEndpoint.objects.select_for_update(of=("self",)).get(pk=endpoint_id)
         newest = endpoint.deliveries.given_up().aggregate(at=Max("given_up_at"))["at"]
@@ -132,7 +161,7 @@ def forget_deliveries() -> int:
 
 def _locked(delivery_id: int, reason: str) -> tuple[WebhookDelivery, WebhookEndpoint]:
     """The event and its endpoint, whose lock is for both: whoever sends takes the endpoint too."""
-    _need_reason(reason)
+    need_reason(reason)
     endpoint_id = WebhookDelivery.objects.values_list("endpoint_id", flat=True).get(pk=delivery_id)
     endpoint = WebhookEndpoint.objects.select_for_update(of=("self",)).get(pk=endpoint_id)
     return WebhookDelivery.objects.get(pk=delivery_id), endpoint
@@ -140,12 +169,7 @@ def _locked(delivery_id: int, reason: str) -> tuple[WebhookDelivery, WebhookEndp
 
 def _need_enabled(endpoint: WebhookEndpoint) -> None:
     if not endpoint.is_enabled:
-        raise RefusedError(why=f"Endpoint {endpoint} is disabled.", next_step="Enable it first, then send again.")
-
-
-def _need_reason(reason: str) -> None:
-    if not reason.strip():
-        raise RefusedError(why="Nothing was changed: a reason is missing.", next_step="Say why.")
+        raise RefusedError(why=f"Endpoint {endpoint} is disabled.", next_step="Enable it first, then ask again.")
 
 
 _FORGET = f"""

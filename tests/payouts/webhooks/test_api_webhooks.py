@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -214,6 +215,26 @@ def test_it_sends_one_again_and_all_since_a_time_and_gives_up(call: Any) -> None
     assert call("POST", f"{DELIVERIES}{first.pk}/resend/", {}).status_code == 400
 
 
+def test_it_has_a_failing_endpoint_tried_now(call: Any) -> None:
+    made = endpoint("http://127.0.0.1:1/in")
+    url = f"{URL}{made.pk}/try-now/"
+    idle = call("POST", url, WHY)
+    held()
+    WebhookEndpoint.objects.update(next_attempt_at=timezone.now() + timedelta(hours=6))
+
+    tried = call("POST", url, WHY)
+    again = call("POST", url, WHY)
+
+    assert (idle.status_code, again.status_code) == (409, 409)
+    assert "Nothing waits for endpoint shop. Send it a test" in idle.json()["detail"]
+    assert tried.status_code == 200
+    assert datetime.fromisoformat(tried.json()["next_attempt_at"]) <= timezone.now()
+    assert call("POST", url, {}).status_code == 400
+    last = made.status_changes.last()
+    assert last is not None
+    assert (last.reason, last.actor[:4]) == ("tried before its time: for a test", "api:")
+
+
 def test_it_answers_404_for_what_is_not_there(call: Any) -> None:
     for method, url, content in (
         ("GET", f"{URL}9/", None),
@@ -222,6 +243,7 @@ def test_it_answers_404_for_what_is_not_there(call: Any) -> None:
         ("POST", f"{URL}9/enable/", WHY),
         ("POST", f"{URL}9/rotate-secret/", WHY),
         ("POST", f"{URL}9/test/", None),
+        ("POST", f"{URL}9/try-now/", WHY),
         ("POST", f"{URL}9/resend-failed/", {**WHY, "since": "2020-01-01T00:00:00Z"}),
         ("GET", f"{DELIVERIES}9/", None),
         ("POST", f"{DELIVERIES}9/resend/", WHY),
@@ -241,6 +263,7 @@ def test_only_keys_with_the_scope_ops_see_and_do_anything() -> None:
         ("PATCH", f"{URL}{pk}/"),
         ("POST", f"{URL}{pk}/disable/"),
         ("POST", f"{URL}{pk}/rotate-secret/"),
+        ("POST", f"{URL}{pk}/try-now/"),
         ("GET", DELIVERIES),
         ("POST", f"{DELIVERIES}1/resend/"),
     ):

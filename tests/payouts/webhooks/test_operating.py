@@ -207,6 +207,79 @@ def test_a_test_has_a_failing_endpoint_tried_now(receiver: ScriptedServer) -> No
     assert [event for event, _ in told(receiver)] == ["payment.held", "payment.held", "endpoint.test"]
 
 
+def failing() -> WebhookEndpoint:
+    """An endpoint that is not to be tried for hours, with an event that waits."""
+    made = endpoint(URL)
+    hold_accumulation(accumulation=factories.accumulation(1), actor=ACTOR, reason="odd")
+    WebhookEndpoint.objects.update(
+        failures=6, failing_since=timezone.now(), next_attempt_at=timezone.now() + timedelta(hours=1)
+    )
+    made.refresh_from_db()
+    return made
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_failing_endpoint_is_tried_now_once_and_waits_on_as_it_would_have(receiver: ScriptedServer) -> None:
+    made = failing()
+    WebhookEndpoint.objects.update(url=receiver.url)
+    hold_accumulation(accumulation=factories.accumulation(1), actor=ACTOR, reason="another")
+    receiver.say(Reply(status=500), Reply())
+    assert deliver() == 0
+    assert receiver.asked == []
+
+    webhooks.try_endpoint(endpoint_id=made.pk, **RESENT)
+    assert deliver() == 0
+    assert deliver() == 0
+
+    assert len(receiver.asked) == 1, "once"
+    before = made.next_attempt_at
+    made.refresh_from_db()
+    assert made.failures == 7
+    assert made.next_attempt_at > timezone.now() + timedelta(hours=1.5)
+    last = made.status_changes.last()
+    assert last is not None
+    assert (last.reason, last.actor) == ("tried before its time: receiver mended", str(ACTOR))
+    assert last.data == {"instead_of": before.isoformat(timespec="milliseconds").replace("+00:00", "Z")}
+    webhooks.try_endpoint(endpoint_id=made.pk, **RESENT)
+    assert deliver() == 2
+
+
+def test_a_try_before_its_time_is_refused_with_what_to_do_next() -> None:
+    made = failing()
+
+    def refusal(reason: str = "receiver mended") -> tuple[str, str]:
+        with pytest.raises(RefusedError) as refused:
+            webhooks.try_endpoint(endpoint_id=made.pk, actor=ACTOR, reason=reason)
+        return refused.value.why, refused.value.next_step
+
+    assert refusal(" ") == ("This needs a reason.", "Say why; it goes into the history.")
+    WebhookEndpoint.objects.update(next_attempt_at=timezone.now() - timedelta(seconds=1))
+    assert refusal() == ("What waits for endpoint shop is due already.", "Look at its tries in a minute.")
+    WebhookDelivery.objects.update(given_up_at=Now())
+    assert refusal() == (
+        "Nothing waits for endpoint shop.",
+        "Send it a test, or send again what was given up.",
+    )
+    webhooks.disable_endpoint(endpoint=WebhookEndpoint.objects.get(), actor=ACTOR, reason="moved")
+    assert refusal() == ("Endpoint shop is disabled.", "Enable it first, then ask again.")
+    assert [change.reason for change in made.status_changes.all()] == ["made", "moved"]
+    with pytest.raises(WebhookEndpoint.DoesNotExist):
+        webhooks.try_endpoint(endpoint_id=10**9, **RESENT)
+
+
+def test_the_command_has_failing_endpoints_tried_now() -> None:
+    made = failing()
+    said, wrong = StringIO(), StringIO()
+
+    with pytest.raises(CommandError, match="1 of 2 endpoints were refused"):
+        call_command("try_webhooks", made.pk, 10**9, reason="receiver mended", stdout=said, stderr=wrong)
+
+    made.refresh_from_db()
+    assert made.next_attempt_at <= timezone.now()
+    assert said.getvalue() == f"endpoint {made.pk}: what waits for shop is tried now.\n"
+    assert f"endpoint {10**9}" in wrong.getvalue()
+
+
 @pytest.mark.django_db(transaction=True)
 def test_one_event_is_sent_again_under_its_id_in_its_old_place(receiver: ScriptedServer) -> None:
     made = endpoint(receiver.url)
