@@ -14,6 +14,8 @@ _LONGEST_NUMBER: Final = 100
 # Below the nesting at which the parser itself runs out of stack.
 _DEEPEST: Final = 32
 _STRING: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+# Numbers as text, of which only the length matters here.
+_ELEMENTS: Final = json.JSONDecoder(parse_float=str, parse_int=str)
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -60,6 +62,32 @@ def loads_exact(text: bytes | str) -> Any:
     return parsed
 
 
+def texts_in_list(text: bytes) -> list[bytes]:
+    """Of JSON that `loads_exact` takes, a list or an object with one list in it: each element as it stands there.
+
+    Read again from its own text an element is what it was. Written anew it can be more: 1e1 and 10 are one value.
+
+    Raises:
+        InexactJsonError: it is neither.
+    """
+    source = text.decode()
+    at = _past_space(source, 0)
+    if source.startswith("{", at):
+        _, at = _ELEMENTS.raw_decode(source, _past_space(source, at + 1))
+        at = _past_space(source, _past_space(source, at) + len(":"))
+    if not source.startswith("[", at):
+        raise InexactJsonError("neither a list nor an object with one list in it")
+    found = []
+    at = _past_space(source, at + 1)
+    while not source.startswith("]", at):
+        _, end = _ELEMENTS.raw_decode(source, at)
+        found.append(source[at:end].encode())
+        at = _past_space(source, end)
+        if source.startswith(",", at):
+            at = _past_space(source, at + 1)
+    return found
+
+
 def dumps_exact(value: object) -> str:
     """Compact JSON with sorted keys; a Decimal is written as a string, never in exponent form.
 
@@ -86,6 +114,12 @@ def plain(value: object) -> Any:
             return [plain(item) for item in value]
         case _:
             raise InexactJsonError(f"a {type(value).__name__} has no exact JSON")
+
+
+def _past_space(source: str, at: int) -> int:
+    while source.startswith((" ", "\t", "\n", "\r"), at):
+        at += 1
+    return at
 
 
 def _key(key: object) -> str:

@@ -15,7 +15,7 @@ from django.db import IntegrityError, connection, transaction
 from config.lib import locks
 from config.lib.audit import Actor
 from config.lib.errors import SluiceError
-from config.lib.money import InexactJsonError, dumps_exact, loads_exact
+from config.lib.exact_json import InexactJsonError, loads_exact, texts_in_list
 from config.lib.problems import FieldError, InvalidFieldsError
 from hostpay.models import Switch
 from hostpay.services import refuse_if_paused
@@ -68,7 +68,8 @@ def take_payments(*, delivery: Delivery, actor: Actor) -> list[Ended]:
     finally:
         if not is_settled:
             why = "Processing broke off; the log has the reason."
-            InboundEvent.objects.bulk_create([_alone(delivery, item, Outcome.FAILED, why) for item in items])
+            texts = texts_in_list(delivery.body)
+            InboundEvent.objects.bulk_create([_alone(delivery, text, Outcome.FAILED, why) for text in texts])
 
 
 def _items_of(body: bytes) -> list[object]:
@@ -93,9 +94,9 @@ def _items_of(body: bytes) -> list[object]:
 def record_payments(*, items: Sequence[object], source: str, delivery: Delivery | None, actor: Actor) -> list[Ended]:
     """Record many payments; for each item, in their order, what was recorded or why it was not.
 
-    `items` are decoded JSON objects as `facts_of` reads them. The delivery they came in is stored whole, and each
-    item that was not recorded a second time alone, so that it can be replayed; without a delivery (an import) nothing
-    but the payments is stored.
+    `items` are decoded JSON objects as `facts_of` reads them. The delivery whose body lists them is stored whole, and
+    each item that was not recorded a second time alone, as it is written there, so that it can be replayed; without a
+    delivery (an import) nothing but the payments is stored.
 
     Raises:
         PausedError: an operator paused the intake.
@@ -108,7 +109,7 @@ def record_payments(*, items: Sequence[object], source: str, delivery: Delivery 
         drafted = [_draft_of(one, terms) if isinstance(one, PaymentFacts) else one for one in found]
         ended = _recorded(drafted, actor)
         if delivery is not None:
-            _keep(delivery, items, ended)
+            _keep(delivery, ended)
     return ended
 
 
@@ -255,13 +256,15 @@ def _standing(drafts: Mapping[str, Draft]) -> dict[str, Accumulation]:
     return {row.payment_id: row for row in Accumulation.objects.filter(source=source, payment_id__in=list(drafts))}
 
 
-def _keep(delivery: Delivery, items: Sequence[object], ended: Sequence[Ended]) -> None:
+def _keep(delivery: Delivery, ended: Sequence[Ended]) -> None:
     """The delivery as it came, and each of its payments that was not recorded as if it had come alone."""
     whole = delivery.as_event()
-    refused = [(item, end) for item, end in zip(items, ended, strict=True) if isinstance(end, SluiceError)]
+    refused = [(position, end) for position, end in enumerate(ended) if isinstance(end, SluiceError)]
     whole.outcome = Outcome.DIVIDED
-    whole.error = f"{len(refused)} of {len(items)} payments were not recorded." if refused else ""
-    alone = [_alone(delivery, item, _outcome_of(refusal), str(refusal)) for item, refusal in refused]
+    whole.error = f"{len(refused)} of {len(ended)} payments were not recorded." if refused else ""
+    # As each was written, digit by digit: what was refused for how it is written is refused again.
+    texts = texts_in_list(delivery.body) if refused else []
+    alone = [_alone(delivery, texts[position], _outcome_of(end), str(end)) for position, end in refused]
     InboundEvent.objects.bulk_create([whole, *alone])
 
 
@@ -269,13 +272,8 @@ def _outcome_of(refusal: SluiceError) -> Outcome:
     return Outcome.CONFLICT if isinstance(refusal, ConflictingPaymentError) else Outcome.REFUSED
 
 
-def _alone(delivery: Delivery, item: object, outcome: Outcome, error: str) -> InboundEvent:
-    event = Delivery(
-        source=delivery.source,
-        event_id=delivery.event_id,
-        headers=delivery.headers,
-        body=dumps_exact(item).encode(),
-    ).as_event()
+def _alone(delivery: Delivery, text: bytes, outcome: Outcome, error: str) -> InboundEvent:
+    event = Delivery(source=delivery.source, event_id=delivery.event_id, headers=delivery.headers, body=text).as_event()
     event.outcome, event.error = outcome, error[:_LONGEST_ERROR]
     return event
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config.lib.exact_json import texts_in_list
 from config.lib.money import (
     ETH,
     MAX_UNITS,
@@ -273,3 +274,36 @@ def test_it_writes_decimals_as_plain_strings() -> None:
 def test_it_writes_no_float(value: object) -> None:
     with pytest.raises(InexactJsonError):
         dumps_exact(value)
+
+
+JSON_TEXTS = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**60), 10**60)
+    | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text('ab\\"é]},: ', max_size=4), inner, max_size=4),
+    max_leaves=10,
+).flatmap(
+    lambda value: st.builds(
+        json.dumps, st.just(value), ensure_ascii=st.booleans(), indent=st.sampled_from([None, 0, 1, "\t"])
+    )
+)
+NUMBER_TEXTS = st.sampled_from(["1e1", "1E+2", "-0", "-0.0", "1.50", "0e-7", "1.0e00", "9" * 90, "0." + "1" * 80])
+
+
+@given(
+    st.lists(JSON_TEXTS | NUMBER_TEXTS, max_size=6),
+    st.text(" \t\n\r", max_size=2),
+    st.sampled_from([None, "p", "\\u0070"]),
+)
+def test_f7_each_element_of_a_list_is_found_as_it_was_written(texts: list[str], space: str, key: str | None) -> None:
+    listed = f"{space}[{space}{f'{space},{space}'.join(texts)}{space}]{space}"
+    body = listed if key is None else f'{space}{{{space}"{key}"{space}:{listed}}}'
+
+    assert [found.decode() for found in texts_in_list(body.encode())] == texts
+
+
+@pytest.mark.parametrize("body", [b"1", b'"["', b'{"payments": {}}'])
+def test_it_finds_no_elements_where_no_list_is(body: bytes) -> None:
+    with pytest.raises(InexactJsonError):
+        texts_in_list(body)

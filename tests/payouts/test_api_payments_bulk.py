@@ -9,6 +9,7 @@ import pytest
 from django.db import IntegrityError, connection
 from django.test import Client as Browser
 
+from config.lib.errors import SluiceError
 from config.lib.problems import CONTENT_TYPE
 from hostpay.models import Pause, Switch
 from payouts.models import Accumulation, AccumulationStatus, InboundEvent, Outcome, Verdict
@@ -136,6 +137,35 @@ def test_what_cannot_be_recorded_stops_nothing_else_and_can_be_replayed() -> Non
     assert replayed is not None
     assert replayed.payment_id == "stranger"
     assert replayed.content_sha256 == _hash_of_the_same_sent_alone("stranger", client_id="client-2")
+
+
+ODD = [
+    '{"payment_id":"scientific","client_id":"client-1","user_id":"u","amount_usd":1e1}',
+    '{"payment_id":1.5,"client_id":"client-1","user_id":"u","amount_usd":"5"}',
+    '{ "user_id" : "u","client_id":"client-2", "payment_id":"\\u0061\\"]},\\\\é", "amount_usd":10.50 }',
+    '{"payment_id":"ü☃𝄞","client_id":"client-1","user_id":"u","amount_usd":"5"}',
+    '{"payment_id":"big","client_id":"client-1","user_id":"u","amount_usd":' + "9" * 60 + "}",
+    '[1.0,-0.0,{"a":"[,]"}]',
+    '{"payment_id":"stranger","client_id":"client-2","user_id":"u","amount_usd":10.50}',
+]
+
+
+@pytest.mark.parametrize("frame", ['{"payments": [%s]}', '{"\\u0070ayments":[\n%s\n]}', " [%s] "])
+def test_f7_what_is_refused_is_kept_as_it_was_written_and_refused_again(frame: str) -> None:
+    client()
+
+    shown = send_bulk((frame % " ,\n ".join(ODD)).encode()).json()
+
+    assert (shown["recorded"], shown["refused"]) == (0, len(ODD))
+    kept = list(InboundEvent.objects.filter(outcome=Outcome.REFUSED).order_by("pk"))
+    assert [bytes(event.body).decode() for event in kept] == ODD
+    for event in kept:
+        with pytest.raises(SluiceError):
+            replay_event(event_id=event.pk, actor=ACTOR)
+    assert not Accumulation.objects.exists()
+
+    client("client-2")
+    assert replay_event(event_id=kept[-1].pk, actor=ACTOR) == Accumulation.objects.get(gross_usd="10.50")
 
 
 def _hash_of_the_same_sent_alone(payment_id: str, **changes: Any) -> str:
