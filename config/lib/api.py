@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import PermissionDenied
 from django.db.models import Model
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
@@ -19,7 +19,7 @@ from config.lib import audit
 from config.lib.audit import Actor
 from config.lib.bodies import BodyTooLargeError
 from config.lib.errors import ProviderError, RefusedError, SluiceError
-from config.lib.filters import Filters
+from config.lib.filters import Cursor, Filter, Filters, PageSize, moment_of, whole
 from config.lib.lifecycle import IllegalMoveError, StaleRowError
 from config.lib.openapi import described_by
 from config.lib.problems import FieldError, InvalidFieldsError, problem
@@ -79,19 +79,19 @@ class NewestFirst(CursorPagination):
     page_size_query_param = "page_size"
     max_page_size = 500
     ordering: Any = ("-id",)
+    # Whoever reads a list with them looks at them first: the framework would overlook what it cannot read.
+    parameters: Mapping[str, Filter] = {"page_size": PageSize(most=max_page_size), "cursor": Cursor(whole)}
 
-    def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> Any:
-        try:
-            return super().paginate_queryset(queryset, request, view)
-        except (ValueError, ValidationError):
-            # A cursor that somebody made up decodes to a position that no column can be compared with.
-            raise exceptions.NotFound(self.invalid_cursor_message) from None
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        described: list[dict[str, Any]] = super().get_schema_operation_parameters(view)
+        return [{**each, "schema": self.parameters[each["name"]].schema} for each in described]
 
 
 class NewestByTime(NewestFirst):
     """The same for rows whose ids have no order."""
 
     ordering: Any = ("-created_at", "-id")
+    parameters: Mapping[str, Filter] = {**NewestFirst.parameters, "cursor": Cursor(moment_of)}
 
 
 class ReadList(generics.ListAPIView[M]):
@@ -102,7 +102,7 @@ class ReadList(generics.ListAPIView[M]):
     filters: Filters
 
     def filter_queryset(self, queryset: Any) -> Any:
-        return self.filters.apply(queryset, self.request)
+        return self.filters.apply(queryset, self.request, paging=self.pagination_class.parameters)
 
 
 class ReadOne(generics.RetrieveAPIView[M]):

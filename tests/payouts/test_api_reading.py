@@ -1,12 +1,16 @@
 """Lists and single objects, for keys with the scope read."""
 
+from base64 import b64encode
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.db import connection
 from django.test import Client as Browser
+from django.utils import timezone
 
+from batches.models import BatchConversion
 from payouts.models import Accumulation
 from payouts.services import create_api_key, hold_accumulation
 from tests import factories
@@ -78,7 +82,9 @@ def test_filters_narrow_a_list(get: Any) -> None:
 @pytest.mark.parametrize(
     ("query", "field"),
     [("stat=held", "stat"), ("status=lost", "status"), ("created_from=yesterday", "created_from"), ("batch=7", "batch"),
-     ("client=%00", "client"), ("created_from=0001-01-01T00:00:00%2B23:00", "created_from"), ("created_from=2026-01-01T00:00:00", "created_from")],
+     ("client=%00", "client"), ("status=lost&status=pending", "status"), ("status=held&status=held", "status"),
+     ("page_size=abc", "page_size"), ("page_size=100000", "page_size"), ("page_size=0", "page_size"),
+     ("page_size=", "page_size"), ("page_size=2&page_size=3", "page_size"), ("created_from=0001-01-01T00:00:00%2B23:00", "created_from"), ("created_from=2026-01-01T00:00:00", "created_from")],
 )  # fmt: skip
 def test_it_refuses_a_filter_it_does_not_understand(get: Any, query: str, field: str) -> None:
     answer = get(f"/api/v1/accumulations/?{query}")
@@ -95,11 +101,54 @@ def test_it_knows_a_time_by_any_offset(get: Any) -> None:
     assert [each["id"] for each in shown["results"]] == [row.pk]
 
 
-@pytest.mark.parametrize("cursor", ["x", "cD1hYmM=", "%00", "bz0tMQ=="])
-def test_it_refuses_a_cursor_somebody_made_up(get: Any, cursor: str) -> None:
+def test_it_names_all_that_it_refuses_at_once(get: Any) -> None:
+    answer = get("/api/v1/accumulations/?stat=held&batch=7&page_size=0&cursor=x")
+
+    assert {error["field"] for error in answer.json()["errors"]} == {"stat", "batch", "page_size", "cursor"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["p=abc", "o=-1", "o=5000", "x=1", "p=1&p=2", "p=" + "9" * 30, "r=0", "p=%00",
+     # PostgreSQL knows no such offset.
+     "p=2020-01-01+00%3A00%3A00%2B23%3A00"],
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["accumulations", "batches"])
+def test_it_refuses_a_position_that_no_page_has(get: Any, path: str, text: str) -> None:
+    answer = get(f"/api/v1/{path}/?cursor={quote(b64encode(text.encode()))}")
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_fields")
+    assert [error["field"] for error in answer.json()["errors"]] == ["cursor"]
+
+
+@pytest.mark.parametrize("cursor", ["x", "", "%00", "%C3%BC"])
+@pytest.mark.parametrize("path", ["accumulations", "batches"])
+def test_it_refuses_a_cursor_somebody_made_up(get: Any, path: str, cursor: str) -> None:
     factories.accumulation()
 
-    assert get(f"/api/v1/accumulations/?cursor={cursor}").status_code in {200, 404}
+    answer = get(f"/api/v1/{path}/?cursor={cursor}")
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_fields")
+    assert [error["field"] for error in answer.json()["errors"]] == ["cursor"]
+
+
+def test_batches_page_by_time_forth_and_back(get: Any) -> None:
+    policy, now = factories.policy(1), timezone.now()
+    made = [
+        BatchConversion.objects.create(
+            policy=policy, threshold_usd=1, total_usd=1, member_count=1, net_wei=10**9, unreceipted_usd=0,
+            created_by=str(ACTOR), created_at=now - timedelta(hours=hours),
+        )
+        for hours in (0, 1, 2)
+    ]  # fmt: skip
+
+    first = get("/api/v1/batches/?page_size=2").json()
+    second = get(first["next"]).json()
+    again = get(second["previous"]).json()
+
+    seen = [row["id"] for row in first["results"] + second["results"]]
+    assert (set(seen), len(seen)) == ({str(batch.pk) for batch in made}, 3)
+    assert again["results"] == first["results"]
 
 
 @pytest.mark.parametrize("path", ["accumulations/0", "clients/0", "nothing", "accumulations/x", "batches/7"])
