@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import get_template
+from django.urls import Resolver404, resolve
+from django.views.decorators.csrf import csrf_exempt
 
 from config import logs
 from config.lib.problems import is_for_programs, problem
+
+
+@csrf_exempt
+def no_such_address(request: HttpRequest) -> HttpResponse:
+    """The end of the API's addresses. It is never redirected to one: a program would go on by GET, without its body."""
+    sentence = "There is nothing at this address."
+    wanted = f"{request.path_info}/"
+    try:
+        is_near = resolve(wanted).func is not no_such_address
+    except Resolver404:
+        is_near = False
+    return problem(404, "not_found", f"{sentence} It is {wanted} with a slash at its end." if is_near else sentence)
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 (passed by its name)

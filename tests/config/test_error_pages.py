@@ -103,6 +103,32 @@ def test_a_program_is_told_what_is_not_there_as_a_problem(path: str) -> None:
 
     assert (answer.status_code, answer["Content-Type"]) == (404, "application/problem+json")
     assert (answer.json()["code"], answer["X-Request-ID"]) == ("not_found", "trace-4711")
+    assert (answer.json()["title"], answer.json()["detail"]) == (
+        "There is nothing here",
+        "There is nothing at this address.",
+    )
+
+
+@pytest.mark.parametrize("method", ["get", "post", "patch", "delete"])
+@pytest.mark.parametrize("path", ["/api/v1/payments", "/api/v1/clients/7", "/api/docs"])
+def test_a_program_is_told_of_a_missing_slash_and_not_sent_elsewhere_without_its_body(method: str, path: str) -> None:
+    answer = getattr(calling(enforce_csrf_checks=True), method)(path)
+
+    assert (answer.status_code, answer["Content-Type"]) == (404, "application/problem+json")
+    assert (answer.json()["code"], answer.json()["detail"]) == (
+        "not_found",
+        f"There is nothing at this address. It is {path}/ with a slash at its end.",
+    )
+
+
+def test_a_program_that_accepts_no_json_is_told_so() -> None:
+    _, secret = create_api_key(name="x", scopes=["read"], actor=ACTOR)
+
+    answer = calling().get("/api/v1/clients/", headers={"authorization": f"Bearer {secret}", "accept": "text/csv"})
+
+    assert (answer.status_code, answer["Content-Type"]) == (406, "application/problem+json")
+    assert answer.json()["code"] == "not_acceptable"
+    assert answer.json()["title"] == "Answers are application/json, which the request does not accept"
 
 
 def test_a_page_that_is_not_there_asks_the_database_nothing(django_assert_num_queries: Any) -> None:
