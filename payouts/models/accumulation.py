@@ -106,7 +106,8 @@ class Accumulation(Lifecycle):
     class Meta:
         ordering = ("-id",)
         constraints = (
-            models.UniqueConstraint(fields=("source", "payment_id"), name="accumulation_is_one_per_payment"),
+            # The payment first: people look for one by its id alone.
+            models.UniqueConstraint(fields=("payment_id", "source"), name="accumulation_is_one_per_payment"),
             models.CheckConstraint(
                 condition=Q(status__in=AccumulationStatus.values), name="accumulation_status_is_known"
             ),

@@ -165,3 +165,13 @@ def test_a_list_takes_the_same_few_statements_however_long(get: Any, django_asse
 
     with django_assert_max_num_queries(2, connection=connection):
         assert len(get("/api/v1/accumulations/").json()["results"]) == 40
+
+
+def test_a_payment_has_an_index_by_its_id_alone() -> None:
+    """Before PostgreSQL 18 an index that begins with the source is read whole for it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT indexdef FROM pg_indexes WHERE indexname = 'accumulation_is_one_per_payment'")
+        (definition,) = cursor.fetchone()
+
+    assert definition.startswith("CREATE UNIQUE INDEX")
+    assert definition.endswith("(payment_id, source)")
