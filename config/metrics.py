@@ -13,6 +13,7 @@ from decimal import Decimal
 
 from django.conf import settings
 from django.db.models import Count, Min, OuterRef, Q, Subquery, Sum
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from batches.models import BatchConversion, BatchStatus
@@ -252,14 +253,20 @@ def _webhooks(now: datetime) -> Iterable[Family]:
         disabled=Count("pk", filter=Q(status=EndpointStatus.DISABLED)),
     )
     yield _by("sluice_webhook_endpoints", "Webhook endpoints by how they fare.", "state", counted)
-    # Each endpoint's first: one step into an index, however many wait behind it.
-    first = WebhookDelivery.objects.waiting().filter(endpoint=OuterRef("pk")).order_by("pk").values("created_at")[:1]
+    # Each endpoint's first, and its first that nobody had sent again, which may be older: steps into an index, however
+    # many wait behind them.
+    waiting = WebhookDelivery.objects.waiting().filter(endpoint=OuterRef("pk")).order_by("pk")
+    first = waiting.values(since=Coalesce("resent_at", "created_at"))[:1]
+    untouched = waiting.filter(resent_at__isnull=True).values("created_at")[:1]
     enabled = WebhookEndpoint.objects.filter(status=EndpointStatus.ENABLED)
-    oldest = enabled.annotate(oldest=Subquery(first)).aggregate(found=Min("oldest"))["found"]
+    oldest = enabled.annotate(first=Subquery(first), untouched=Subquery(untouched)).aggregate(
+        Min("first"), Min("untouched")
+    )
     yield _one(
         "sluice_webhook_waiting_oldest_age_seconds",
-        "Age of the oldest event that an enabled endpoint has not taken; 0 if there is none.",
-        _age_s(oldest, now),
+        "Age of the oldest event that an enabled endpoint has not taken, since it happened or was last sent again by hand;"
+        " 0 if there is none.",
+        _age_s(min((moment for moment in oldest.values() if moment is not None), default=None), now),
     )
     yield _one(
         "sluice_webhook_given_up_events",

@@ -22,7 +22,7 @@ from config.schedule import SCHEDULE
 from hostpay.models import Breaker, Heartbeat, Pause, Scope, Wallet
 from hostpay.services.reconciling import record_run, sign_off
 from hostpay.services.reconciling.runs import Balances
-from payouts.models import InboundEvent, Outcome, Verdict, WebhookEndpoint
+from payouts.models import InboundEvent, Outcome, Verdict, WebhookDelivery, WebhookEndpoint
 from payouts.services import hold_accumulation, webhooks
 from tests import factories
 from tests.hostpay import rows
@@ -287,3 +287,32 @@ def test_webhooks_that_are_not_taken_are_seen() -> None:
         "1",
         "1",
     ]
+
+
+def test_the_oldest_webhook_waits_since_it_happened_or_was_sent_again() -> None:
+    webhooks.create_endpoint(name="shop", url="http://127.0.0.1:1/in", events=["payment.held"], actor=factories.ACTOR)
+    for _ in range(2):
+        hold_accumulation(accumulation=factories.accumulation(1), actor=factories.ACTOR, reason="odd")
+    first, second = WebhookDelivery.objects.order_by("pk")
+
+    def age_s() -> int:
+        return int(scraped()["sluice_webhook_waiting_oldest_age_seconds"])
+
+    happened(first, timedelta(days=9))
+    happened(second, timedelta(hours=2))
+    assert age_s() == pytest.approx(9 * 86_400, abs=60)
+    WebhookDelivery.objects.filter(pk=first.pk).update(resent_at=timezone.now())
+    assert age_s() == pytest.approx(2 * 3600, abs=60), "what waits behind it is older"
+    WebhookDelivery.objects.filter(pk=second.pk).update(delivered_at=timezone.now())
+    assert age_s() < 60
+
+
+def happened(event: WebhookDelivery, ago: timedelta) -> None:
+    """Let it have happened so long ago."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute("ALTER TABLE payouts_webhookdelivery DISABLE TRIGGER payouts_webhookdelivery_says_one_thing")
+        cursor.execute(
+            "UPDATE payouts_webhookdelivery SET created_at = %s WHERE id = %s", [timezone.now() - ago, event.pk]
+        )
+        cursor.execute("ALTER TABLE payouts_webhookdelivery ENABLE TRIGGER payouts_webhookdelivery_says_one_thing")
