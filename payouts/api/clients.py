@@ -17,6 +17,7 @@ from config.lib.money import AmountError, parse_money
 from payouts.api.idempotency import KEY_PARAMETER, idempotent
 from payouts.api.reading import ClientSerializer
 from payouts.models import Client, DestinationChange, Strategy
+from payouts.services import NETWORKS
 from payouts.services.clients import (
     cancel_destination_change,
     change_client,
@@ -24,6 +25,10 @@ from payouts.services.clients import (
     request_destination_change,
 )
 
+_NETWORK = "Currencies by network: " + "; ".join(
+    f"`{name}`: {', '.join(f'`{each}`' for each in sorted(network.currencies))}"
+    for name, network in sorted(NETWORKS.items())
+)
 _WALLET = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
 
 
@@ -56,7 +61,7 @@ class DestinationSerializer(StrictSerializer):
 
     wallet_address = serializers.CharField(max_length=128)
     payout_currency = serializers.CharField(max_length=16, default="usdt")
-    payout_network = serializers.CharField(max_length=16, default="eth")
+    payout_network = serializers.CharField(max_length=16, default="eth", help_text=_NETWORK)
     reason = serializers.CharField(max_length=1000)
 
 
@@ -66,7 +71,7 @@ class NewClientSerializer(TermsSerializer):
     external_id = serializers.CharField(max_length=64)
     wallet_address = serializers.CharField(max_length=128)
     payout_currency = serializers.CharField(max_length=16, required=False)
-    payout_network = serializers.CharField(max_length=16, required=False)
+    payout_network = serializers.CharField(max_length=16, required=False, help_text=_NETWORK)
 
 
 class DestinationChangeSerializer(serializers.Serializer[DestinationChange]):

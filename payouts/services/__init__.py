@@ -10,7 +10,7 @@ from payouts.services.clients import (
     create_client,
     request_destination_change,
 )
-from payouts.services.destinations import check_destination
+from payouts.services.destinations import NETWORKS, check_destination
 from payouts.services.drafts import AmountTooSmallError
 from payouts.services.facts import InvalidJsonError, PaymentFacts, facts_of, read_facts
 from payouts.services.failed_tries import (
@@ -42,6 +42,7 @@ from payouts.services.unproven import bound_rejected_events, count_failure, reje
 from payouts.services.voiding import carry_out_void_orders, void_payment
 
 __all__ = (
+    "NETWORKS",
     "AmountTooSmallError",
     "ClientExistsError",
     "ConflictingPaymentError",

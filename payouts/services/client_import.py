@@ -164,7 +164,8 @@ def _plan_known(
     now_paid_to = _destination_of(client)
     other_terms = {name: value for name, value in terms.items() if value != getattr(client, name)}
     wanted = {**now_paid_to, **destination}
-    check_destination(**wanted)
+    if wanted != now_paid_to:
+        check_destination(**wanted)
     is_waiting = waiting is not None and _destination_of(waiting) == wanted
     moves = wanted != now_paid_to and not is_waiting
     if moves and waiting is not None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
 
 from django.conf import settings
 from eth_utils.address import is_checksum_address
@@ -12,37 +13,49 @@ from eth_utils.address import is_checksum_address
 from config.lib.problems import FieldError, InvalidFieldsError
 
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-_TICKER = re.compile(r"[a-z0-9]{2,16}")
 _TRON_PREFIX = b"\x41"
 _NOBODY = "0x" + "0" * 40
 # On these a payment needs a memo (or tag) beside the address, and without it is somebody else's.
-MEMO_NETWORKS = frozenset({"xrp", "xlm", "ton", "eos", "atom", "hbar", "bnb", "algo", "stx", "kava", "xem", "iost"})
+_MEMO_NETWORKS = frozenset({"xrp", "xlm", "ton", "eos", "atom", "hbar", "bnb", "algo", "stx", "kava", "xem", "iost"})
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What can be paid on a network, and to which addresses; both as the exchange spells them."""
+
+    currencies: frozenset[str]
+    is_address: Callable[[str], bool]
+    rule: str
 
 
 def check_destination(*, wallet_address: str, payout_currency: str, payout_network: str) -> None:
-    """Go on only if `wallet_address` is an address of `payout_network`, and not one of our own.
+    """Go on only if `payout_currency` is paid on `payout_network`, to an address of it that is not one of our own.
 
     Raises:
-        InvalidFieldsError: what is wrong with which field.
+        InvalidFieldsError: all that is wrong, with which field.
     """
     errors = []
-    if not _TICKER.fullmatch(payout_currency):
-        errors.append(FieldError("payout_currency", "invalid", "must be the ticker of an asset, in small letters"))
-    if payout_network in MEMO_NETWORKS or payout_currency in MEMO_NETWORKS:
-        errors.append(
-            FieldError("payout_network", "memo_needed", "needs a memo beside the address, which is not supported yet")
-        )
-    elif payout_network not in _RULES:
-        known = ", ".join(sorted(_RULES))
-        errors.append(FieldError("payout_network", "unsupported", f"must be one whose addresses we can check: {known}"))
+    network = NETWORKS.get(payout_network)
+    if network is None:
+        errors.append(_unfit(payout_network))
     else:
-        is_fine, rule = _RULES[payout_network]
-        if not is_fine(wallet_address):
-            errors.append(FieldError("wallet_address", "invalid", rule))
+        if payout_currency not in network.currencies:
+            rule = f"must be one that is paid on {payout_network}: {', '.join(sorted(network.currencies))}"
+            errors.append(FieldError("payout_currency", "unsupported", rule))
+        if not network.is_address(wallet_address):
+            errors.append(FieldError("wallet_address", "invalid", network.rule))
         elif wallet_address in {settings.HOST_WALLET_ADDRESS, settings.USDT_CONTRACT_ADDRESS, _NOBODY}:
             errors.append(FieldError("wallet_address", "not_a_client", "belongs to no client: it is ours, or nobody's"))
     if errors:
         raise InvalidFieldsError(errors)
+
+
+def _unfit(network: str) -> FieldError:
+    if network in _MEMO_NETWORKS:
+        rule = "needs a memo beside the address, which is not supported yet"
+        return FieldError("payout_network", "memo_needed", rule)
+    rule = f"must be one whose addresses we can check: {', '.join(sorted(NETWORKS))}"
+    return FieldError("payout_network", "unsupported", rule)
 
 
 def _is_tron(address: str) -> bool:
@@ -70,9 +83,22 @@ def _base58(text: str) -> bytes | None:
     return b"\x00" * zeros + number.to_bytes((number.bit_length() + 7) // 8, "big")
 
 
-_EVM = (is_checksum_address, "must be an address in EIP-55 mixed case, whose checksum is right")
-_RULES: dict[str, tuple[Callable[[str], bool], str]] = {
-    **dict.fromkeys(("eth", "bsc", "matic", "arbitrum", "op", "base", "avaxc"), _EVM),
-    "trx": (_is_tron, "must be a Tron address (T...), whose checksum is right"),
-    "sol": (_is_solana, "must be a Solana address: 32 bytes in Base58"),
+_EIP_55 = "must be an address in EIP-55 mixed case, whose checksum is right"
+
+
+def _evm(*currencies: str) -> Network:
+    return Network(frozenset(currencies), is_checksum_address, _EIP_55)
+
+
+# The same ticker is another asset on another network, and some are on none: paid there, it would be lost.
+NETWORKS: Final[Mapping[str, Network]] = {
+    "arbitrum": _evm("eth", "usdc", "usdt"),
+    "avaxc": _evm("avax", "usdc", "usdt"),
+    "base": _evm("eth", "usdc"),
+    "bsc": _evm("bnb", "usdc", "usdt"),
+    "eth": _evm("dai", "eth", "usdc", "usdt"),
+    "matic": _evm("usdc", "usdt"),
+    "op": _evm("eth", "usdc", "usdt"),
+    "sol": Network(frozenset({"sol", "usdc", "usdt"}), _is_solana, "must be a Solana address: 32 bytes in Base58"),
+    "trx": Network(frozenset({"trx", "usdt"}), _is_tron, "must be a Tron address (T...), whose checksum is right"),
 }

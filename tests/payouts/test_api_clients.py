@@ -107,9 +107,36 @@ def test_it_refuses_a_client_that_breaks_a_rule(call: Any, changes: dict[str, An
     assert not Client.objects.exists()
 
 
-@pytest.mark.parametrize(("network", "address"), [("trx", TRON), ("sol", SOLANA), ("bsc", WALLET)])
-def test_it_knows_the_addresses_of_other_networks(call: Any, network: str, address: str) -> None:
-    assert call("POST", URL, new(wallet_address=address, payout_network=network)).status_code == 201
+@pytest.mark.parametrize(
+    ("currency", "network", "address"),
+    [("usdt", "trx", TRON), ("sol", "sol", SOLANA), ("usdt", "bsc", WALLET), ("bnb", "bsc", WALLET)],
+)
+def test_it_knows_the_addresses_of_other_networks(call: Any, currency: str, network: str, address: str) -> None:
+    sent = new(wallet_address=address, payout_currency=currency, payout_network=network)
+
+    assert call("POST", URL, sent).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("currency", "network", "field", "says"),
+    [
+        ("btc", "eth", "payout_currency", "must be one that is paid on eth: dai, eth, usdc, usdt"),
+        ("bnb", "eth", "payout_currency", "must be one that is paid on eth: dai, eth, usdc, usdt"),
+        ("usdt", "base", "payout_currency", "must be one that is paid on base: eth, usdc"),
+        ("bnb", "bnb", "payout_network", "needs a memo beside the address, which is not supported yet"),
+        ("USDT", "eth", "payout_currency", "must be one that is paid on eth: dai, eth, usdc, usdt"),
+        ("usdt", "doge", "payout_network",
+         "must be one whose addresses we can check: arbitrum, avaxc, base, bsc, eth, matic, op, sol, trx"),
+    ],
+)  # fmt: skip
+def test_it_pays_no_currency_on_a_network_that_does_not_have_it(
+    call: Any, currency: str, network: str, field: str, says: str
+) -> None:
+    answer = call("POST", URL, new(payout_currency=currency, payout_network=network))
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_fields")
+    assert [(error["field"], error["detail"]) for error in answer.json()["errors"]] == [(field, says)]
+    assert not Client.objects.exists()
 
 
 def test_an_id_that_is_taken_stays_with_whom_has_it(call: Any) -> None:

@@ -118,7 +118,7 @@ def test_a_dry_run_tells_and_changes_nothing(tmp_path: Path) -> None:
     [
         (bakery(wallet_address=WALLET.lower()), "wallet_address", "EIP-55"),
         (bakery(payout_network="xrp"), "payout_network", "memo"),
-        (bakery(payout_currency="xlm"), "payout_network", "memo"),
+        (bakery(payout_currency="xlm"), "payout_currency", "paid on eth: dai, eth, usdc, usdt"),
         (bakery(payout_network="dogecoin"), "payout_network", "whose addresses we can check"),
         (bakery(payout_threshold_usd="0"), "payout_threshold_usd", "above zero"),
         (bakery(payout_threshold_usd=50), "payout_threshold_usd", "must be a string like"),
