@@ -69,6 +69,10 @@ class NowPayment(Lifecycle):
     parent_payment_id = models.CharField(
         max_length=64, blank=True, help_text="The payment whose address this later deposit went to."
     )
+    # An answer leaves a parent out, so that alone it says neither that there is one nor that there is none.
+    is_parent_told = models.BooleanField(
+        default=False, db_default=False, help_text="Whether a notification told of it; these name the parent."
+    )
     status = models.CharField(max_length=16, choices=NowPaymentStatus.choices)
     order_id = models.CharField(max_length=256, blank=True, help_text="Whose it is: CLIENT:USER[:SUBSCRIPTION].")
     pay_address = models.CharField(max_length=256, blank=True)

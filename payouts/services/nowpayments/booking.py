@@ -39,6 +39,18 @@ REFUSALS = (
     UnvaluableError,
 )
 
+# What the figures of an accumulation are worked out from.
+_DECISIVE = (
+    "status",
+    "event_id",
+    "order_id",
+    "parent_payment_id",
+    "is_parent_told",
+    "price_amount",
+    "price_currency",
+    "valued_usd",
+)
+
 
 def book(*, payment: NowPayment, actor: Actor) -> None:
     """Record the payment's accumulation, once; a refusal opens a review and is kept with what told of the payment.
@@ -129,7 +141,7 @@ def _is_as_seen(row: NowPayment, seen: NowPayment) -> bool:
         row.accumulation_id is None
         and not row.review_reason
         and row.status in ARRIVED
-        and (row.status, row.event_id, row.valued_usd) == (seen.status, seen.event_id, seen.valued_usd)
+        and all(getattr(row, name) == getattr(seen, name) for name in _DECISIVE)
     )
 
 

@@ -18,11 +18,13 @@ from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
 from config.lib.audit import Actor
+from config.lib.money import usd_text
 from payouts.models import (
     ARRIVED,
     NOWPAYMENTS_SOURCE,
     RANK,
     UNFINISHED,
+    Accumulation,
     InboundEvent,
     NowPayment,
     NowPaymentStatus,
@@ -38,6 +40,8 @@ logger = logging.getLogger(__name__)
 # What makes it this payment and not another one.
 _IDENTITY = ("parent_payment_id", "order_id", "price_amount", "price_currency", "pay_currency", "pay_address")
 _FIGURES = ("pay_amount", "actually_paid", "outcome_amount", "outcome_currency")
+# An event that is an answer says so in its headers.
+_ASKED = {"asked": "GET /v1/payment/{id}"}
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 # Processed again by the sweep or by hand; everything else is done with.
 _OPEN = (Outcome.RECEIVED, Outcome.FAILED, Outcome.REFUSED)
@@ -50,6 +54,7 @@ class _Told:
     status: str
     said: str
     is_known_word: bool
+    is_parent_told: bool
     identity: Mapping[str, str]
     figures: Mapping[str, str]
     updated_at: datetime | None
@@ -90,12 +95,12 @@ def take_answer(*, body: bytes, told: PaymentNotice, actor: Actor, keeps_always:
     """
     with transaction.atomic():
         payment = NowPayment.objects.select_for_update(of=("self",)).filter(payment_id=told.payment_id).first()
-        if not keeps_always and (payment is None or not _would_change(payment, _columns_of(told))):
+        if not keeps_always and (payment is None or not _would_change(payment, _columns_of(told, is_answer=True))):
             return payment
         event = InboundEvent.objects.create(
             source=NOWPAYMENTS_SOURCE,
             event_id=told.payment_id,
-            headers={"asked": "GET /v1/payment/{id}"},
+            headers=_ASKED,
             body=body,
             verdict=Verdict.VALID,
         )
@@ -131,11 +136,12 @@ def _close(event: InboundEvent, outcome: Outcome, error: str) -> None:
 
 def _apply(notice: PaymentNotice, event: InboundEvent, actor: Actor) -> tuple[NowPayment, Outcome]:
     """The payment, locked, after it took in the notice; and what that came to."""
-    told = _columns_of(notice)
+    told = _columns_of(notice, is_answer=event.headers == _ASKED)
     payment, is_new = NowPayment.objects.select_for_update(of=("self",)).get_or_create(
         payment_id=notice.payment_id,
         defaults={
             "status": told.status,
+            "is_parent_told": told.is_parent_told,
             **told.identity,
             **told.figures,
             "provider_updated_at": told.updated_at,
@@ -159,11 +165,7 @@ def _merge(payment: NowPayment, told: _Told, event: InboundEvent, actor: Actor) 
         what = "; ".join(f"{name} was {getattr(payment, name)}, is {told.identity[name]}" for name in differing)
         open_review(payment=payment, actor=actor, reason=f"NOWPayments tells of it differently: {what}.")
         return Outcome.CONFLICT
-    # What an earlier word leaves out, whatever told it: answers do not name a payment's parent.
-    blanks = {name: value for name, value in told.identity.items() if value and not getattr(payment, name)}
-    if blanks:
-        NowPayment.objects.filter(pk=payment.pk).update(**blanks)
-        payment.refresh_from_db()
+    _fill_in(payment, told, actor)
     if RANK[told.status] > RANK[payment.status]:
         _advance_to(payment, told, event, actor)
         return Outcome.NOTED
@@ -173,6 +175,31 @@ def _merge(payment: NowPayment, told: _Told, event: InboundEvent, actor: Actor) 
         return Outcome.REPLAYED
     _correct(payment, told, event, actor)
     return Outcome.NOTED
+
+
+def _fill_in(payment: NowPayment, told: _Told, actor: Actor) -> None:
+    """Take in what earlier words left out, whatever told them: answers do not name a payment's parent."""
+    news: dict[str, Any] = {
+        name: value for name, value in told.identity.items() if value and not getattr(payment, name)
+    }
+    if told.is_parent_told and not payment.is_parent_told:
+        news["is_parent_told"] = True
+    if not news:
+        return
+    NowPayment.objects.filter(pk=payment.pk).update(**news)
+    payment.refresh_from_db()
+    if "parent_payment_id" in news and payment.accumulation is not None:
+        _tell_of_parent(payment, payment.accumulation, actor)
+
+
+def _tell_of_parent(payment: NowPayment, accumulation: Accumulation, actor: Actor) -> None:
+    """A parent that becomes known after the booking: it matters if the price was booked that it repeats."""
+    news = f"It is a later deposit of payment {payment.parent_payment_id}, as is known only now."
+    payment.note(actor=actor, reason=news)
+    accumulation.note(actor=actor, reason=news)
+    if payment.price_amount and accumulation.gross_usd == Decimal(payment.price_amount):
+        reason = f"{news} The price of that one was booked, {usd_text(accumulation.gross_usd)}; what was booked stands."
+        open_review(payment=payment, actor=actor, reason=reason)
 
 
 def _advance_to(payment: NowPayment, told: _Told, event: InboundEvent, actor: Actor) -> None:
@@ -265,7 +292,7 @@ def _version(updated_at: datetime | None, figures: Mapping[str, str]) -> tuple[d
     return updated_at or _LONG_AGO, tuple(figures[name] for name in _FIGURES)
 
 
-def _columns_of(notice: PaymentNotice) -> _Told:
+def _columns_of(notice: PaymentNotice, *, is_answer: bool) -> _Told:
     def text(name: str) -> str:
         value = getattr(notice, name)
         if value is None:
@@ -277,6 +304,7 @@ def _columns_of(notice: PaymentNotice) -> _Told:
         status=(notice.word or NowPaymentStatus.WAITING).value,
         said=notice.status_text,
         is_known_word=notice.word is not None,
+        is_parent_told=not is_answer,
         identity={name: text(name) for name in _IDENTITY},
         figures={name: text(name) for name in _FIGURES},
         updated_at=notice.updated_at,

@@ -2,7 +2,8 @@
 
 The asked price is what is owed only for an original payment, priced in USD, that the customer paid whole. A repeated
 deposit repeats the price of the first, a payment in part is less than its price, and a deposit of another asset may be
-called finished whatever came: there the outcome is what is owed, valued by the exchange's own price of one ETH.
+called finished whatever came: there the outcome is what is owed, valued by the exchange's own price of one ETH. So it is
+where only answers have told of the payment, since they do not name a parent.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ def owes_asked_price(payment: NowPayment) -> bool:
     """Whether the asked price is what is owed."""
     return (
         payment.status == NowPaymentStatus.FINISHED
+        and payment.is_parent_told
         and not payment.parent_payment_id
         and payment.price_currency == "usd"
         and bool(payment.price_amount)

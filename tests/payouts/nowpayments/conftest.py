@@ -20,15 +20,15 @@ def provider(settings: Settings) -> Iterator[ScriptedServer]:
     gateways.nowpayments.cache_clear()
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def exchange(settings: Settings) -> Iterator[ScriptedServer]:
-    """One ETH is 2000 USDT."""
+    """One ETH is 3000 USDT, as at the sandbox's provider."""
     with ScriptedServer() as server:
         settings.CHANGENOW_API_URL = server.url
         hostpay_gateways.exchange.cache_clear()
         server.say_json(
             '{"fromCurrency":"eth","fromNetwork":"eth","toCurrency":"usdt","toNetwork":"eth","flow":"standard",'
-            '"type":"direct","rateId":null,"validUntil":null,"fromAmount":1,"toAmount":2000}'
+            '"type":"direct","rateId":null,"validUntil":null,"fromAmount":1,"toAmount":3000}'
         )
         yield server
     hostpay_gateways.exchange.cache_clear()

@@ -111,43 +111,56 @@ def test_an_order_id_that_names_nobody_is_for_a_person() -> None:
     assert "is not CLIENT:USER" in known().review_reason
 
 
-def test_a_payment_in_part_is_held_and_worth_what_reached_us(exchange: ScriptedServer) -> None:
+def test_a_payment_in_part_is_held_and_worth_what_reached_us() -> None:
     client()
 
     tell(payment_status="partially_paid", actually_paid="0.005", outcome_amount="0.0049")
 
     row = only()
     assert (row.status, row.hold_reason) == (AccumulationStatus.HELD, "Paid in part: 0.005 of 0.01 ETH.")
-    assert (row.gross_usd, row.received_wei) == (Decimal("9.8"), 4_900_000_000_000_000)
-    assert (known().valued_usd, known().eth_usd) == (Decimal("9.8"), Decimal(2000))
+    assert (row.gross_usd, row.received_wei) == (Decimal("14.7"), 4_900_000_000_000_000)
+    assert (known().valued_usd, known().eth_usd) == (Decimal("14.7"), Decimal(3000))
 
 
-def test_a_redeposit_is_credited_by_its_outcome_and_not_by_the_price_it_repeats(exchange: ScriptedServer) -> None:
+def test_a_redeposit_is_credited_by_its_outcome_and_not_by_the_price_it_repeats() -> None:
     client()
     tell()
 
     tell(payment_id=5524759999, parent_payment_id=5524759814, outcome_amount="0.002", actually_paid="0.0021")
 
     row = Accumulation.objects.get(payment_id="5524759999")
-    assert (row.gross_usd, row.received_wei, row.status) == (Decimal(4), 2 * 10**15, AccumulationStatus.PENDING)
+    assert (row.gross_usd, row.received_wei, row.status) == (Decimal(6), 2 * 10**15, AccumulationStatus.PENDING)
     assert known("5524759999").parent_payment_id == "5524759814"
 
 
-def test_a_price_in_another_currency_is_valued_by_the_outcome(exchange: ScriptedServer) -> None:
+def test_a_parent_known_after_the_asked_price_was_booked_is_for_a_person() -> None:
+    client()
+    tell()
+
+    tell(parent_payment_id=5524759000)
+
+    assert (only().gross_usd, known().parent_payment_id) == (Decimal(30), "5524759000")
+    assert known().review_reason == (
+        "It is a later deposit of payment 5524759000, as is known only now."
+        " The price of that one was booked, $30.00; what was booked stands."
+    )
+
+
+def test_a_price_in_another_currency_is_valued_by_the_outcome() -> None:
     client()
 
     tell(price_currency="eur")
 
-    assert only().gross_usd == Decimal("19.8")
+    assert only().gross_usd == Decimal("29.7")
 
 
-def test_finished_but_short_is_held(exchange: ScriptedServer) -> None:
+def test_finished_but_short_is_held() -> None:
     client()
 
     tell(actually_paid="0.0097")
 
     assert only().hold_reason == "Called finished by NOWPayments, but the customer sent 0.0097 of 0.01 ETH."
-    assert only().gross_usd == Decimal("19.8")
+    assert only().gross_usd == Decimal("29.7")
 
 
 @pytest.mark.parametrize(("currency", "gross"), [("usdttrc20", "30"), ("btc", "30")])
@@ -211,7 +224,7 @@ def test_a_refund_holds_what_is_pending() -> None:
     assert known().review_reason == ""
 
 
-def test_a_refund_after_the_conversion_is_for_a_person(exchange: ScriptedServer) -> None:
+def test_a_refund_after_the_conversion_is_for_a_person() -> None:
     client()
     tell(payment_status="partially_paid")
     status_before = only().status
@@ -259,7 +272,7 @@ def test_figures_that_change_after_the_booking_change_nothing_and_are_told() -> 
     assert known().review_reason == "NOWPayments changed its figures after they were booked; what was booked stands."
 
 
-def test_finished_after_a_part_was_booked_is_for_a_person(exchange: ScriptedServer) -> None:
+def test_finished_after_a_part_was_booked_is_for_a_person() -> None:
     client()
     tell(payment_status="partially_paid", actually_paid="0.005", outcome_amount="0.0049")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 from io import StringIO
 
 import pytest
@@ -169,6 +170,18 @@ def test_a_lost_notification_is_ingested_by_its_number(provider: ScriptedServer)
 
     assert payment.accumulation == Accumulation.objects.get()
     assert InboundEvent.objects.get().outcome == Outcome.RECORDED
+
+
+def test_what_only_an_answer_told_is_worth_its_outcome(provider: ScriptedServer) -> None:
+    client()
+    provider.say_json(answer())
+
+    payment = ingest_payment(payment_id="5524759814", actor=ACTOR)
+
+    assert (payment.accumulation, Accumulation.objects.get().gross_usd) == (Accumulation.objects.get(), Decimal("29.7"))
+    tell()
+    assert (known().is_parent_told, known().review_reason) == (True, "")
+    assert Accumulation.objects.get().gross_usd == Decimal("29.7")
 
 
 def test_ingesting_what_is_recorded_changes_nothing(provider: ScriptedServer) -> None:

@@ -152,6 +152,26 @@ def test_a_repeated_deposit_names_its_parent(sandbox: httpx.Client) -> None:
     wait(lambda: len(ask(sandbox, "/control/deliveries")) >= 6)
 
 
+def test_a_redeposit_heard_of_by_asking_alone_is_worth_what_arrived(sandbox: httpx.Client) -> None:
+    client()
+    payment_id = pay(sandbox, price_amount=500)
+    notified(5)
+    ask(sandbox, "/control/settings", {"lose": True})
+    child_id = str(ask(sandbox, f"/control/payments/{payment_id}/deposit", {"amount": "0.002"})["payment_id"])
+    wait(lambda: ask(sandbox, f"/v1/payment/{child_id}")["payment_status"] == "finished")
+
+    ingest_payment(payment_id=child_id, actor=ACTOR)
+
+    assert Accumulation.objects.get(payment_id=child_id).gross_usd == Decimal("5.994")
+    ask(sandbox, "/control/settings", {"lose": False})
+    ask(sandbox, f"/control/payments/{child_id}/resend", {})
+    notified(7)
+    child = NowPayment.objects.get(payment_id=child_id)
+    assert (child.parent_payment_id, child.review_reason) == (payment_id, "")
+    assert child.status_changes.filter(reason__contains="is known only now").exists()
+    assert Accumulation.objects.get(payment_id=child_id).gross_usd == Decimal("5.994")
+
+
 def test_a_wrong_key_learns_nothing(sandbox: httpx.Client) -> None:
     assert sandbox.get("/v1/payment/1", headers={"x-api-key": "wrong"}).status_code == 403
     assert sandbox.get("/v1/payment/1").status_code == 404
