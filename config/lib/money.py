@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, ROUND_HALF_EVEN, Context, Decimal
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from config.lib.errors import SluiceError
 from config.lib.exact_json import InexactJsonError, MoneyError, dumps_exact, loads_exact, plain
@@ -44,6 +45,7 @@ MAX_UNITS: Final = 10**78 - 1
 
 _MOST_USD: Final = Decimal(MAX_UNITS)
 _USD_STEP: Final = Decimal("0.00000001")
+_FINEST_PERCENT: Final = Decimal("1E-18")
 # A uint256 has 78 digits; times a percentage that is still far below. The default context keeps 28.
 _EXACT: Final = Context(prec=400)
 # For moving the point alone, which must not cost a digit of however long a number.
@@ -119,13 +121,8 @@ def parse_money(text: object, *, max_integer_digits: int = 12, max_decimals: int
     Raises:
         AmountError: anything else, numbers included: a JSON number may have been a float on its way.
     """
-    # An exact type: a subclass of str may answer differently each time it is asked.
-    if type(text) is str and len(text) <= max_integer_digits + 1 + max_decimals:
-        match = _PLAIN_DECIMAL.fullmatch(text)
-        if match is not None and len(match[1]) <= max_integer_digits and len(match[2] or "") <= max_decimals:
-            return Decimal(text)
-    rule = f"must be a string like 12.5, with at most {max_integer_digits} digits before the point"
-    raise AmountError(field, f"{rule} and {max_decimals or 'none'} after it")
+    whole, decimals = _digits_of(text, max_integer_digits, max_decimals, field=field)
+    return Decimal(f"{whole}.{decimals}" if decimals else whole)
 
 
 def parse_coin_amount(text: object, asset: Asset, *, field: str) -> int:
@@ -134,8 +131,21 @@ def parse_coin_amount(text: object, asset: Asset, *, field: str) -> int:
     Raises:
         AmountError: not such a string, or finer than the asset's base unit.
     """
-    amount = parse_money(text, max_integer_digits=_MOST_COIN_DIGITS, max_decimals=asset.decimals, field=field)
-    return to_units(amount, asset)
+    whole, decimals = _digits_of(text, _MOST_COIN_DIGITS, asset.decimals, field=field)
+    return int(whole + decimals.ljust(asset.decimals, "0"))
+
+
+def _digits_of(text: object, most_whole: int, most_decimals: int, *, field: str) -> tuple[str, str]:
+    """The digits before the point and those after it."""
+    # An exact type: a subclass of str may answer differently each time it is asked.
+    if type(text) is str and len(text) <= most_whole + 1 + most_decimals:
+        match = _PLAIN_DECIMAL.fullmatch(text)
+        if match is not None:
+            whole, decimals = match.groups("")
+            if len(whole) <= most_whole and len(decimals) <= most_decimals:
+                return whole, decimals
+    rule = f"must be a string like 12.5, with at most {most_whole} digits before the point"
+    raise AmountError(field, f"{rule} and {most_decimals or 'none'} after it")
 
 
 def to_units(amount: Decimal, asset: Asset) -> int:
@@ -198,9 +208,8 @@ def fee_of(gross_usd: Decimal, percent: Decimal) -> Decimal:
     """
     if not gross_usd.is_finite() or not 0 <= gross_usd <= _MOST_USD:
         raise AmountError(f"gross {_shown(str(gross_usd))} USD", "must be at least 0, and a number of this world")
-    _check_percent(percent)
-    share = _EXACT.divide(_EXACT.multiply(gross_usd, percent), Decimal(100))
-    return share.quantize(_USD_STEP, rounding=ROUND_HALF_EVEN, context=_EXACT)
+    fee = _EXACT.multiply(gross_usd, _rate_of(percent).share)
+    return fee.quantize(_USD_STEP, ROUND_HALF_EVEN, _EXACT)
 
 
 def split_fee_wei(received_wei: int, percent: Decimal) -> tuple[int, int]:
@@ -211,16 +220,41 @@ def split_fee_wei(received_wei: int, percent: Decimal) -> tuple[int, int]:
     """
     if type(received_wei) is not int or received_wei < 0:
         raise AmountError(f"receipt of {_shown(str(received_wei))} wei", "must be a whole number of at least 0")
-    _check_percent(percent)
-    numerator, denominator = percent.as_integer_ratio()
-    fee_wei = received_wei * numerator // (denominator * 100)
+    rate = _rate_of(percent)
+    fee_wei = received_wei * rate.numerator // rate.denominator
     return fee_wei, received_wei - fee_wei
 
 
-def _check_percent(percent: Decimal) -> None:
+class _Rate(NamedTuple):
+    """What of an amount is the fee, exactly: as a decimal, and as a fraction of whole numbers."""
+
+    share: Decimal
+    numerator: int
+    denominator: int
+
+
+def _rate_of(percent: Decimal) -> _Rate:
+    # Asked before its hash is, which a signalling NaN refuses to have.
+    if not percent.is_finite():
+        raise _no_percentage(percent)
+    return _finite_rate_of(percent)
+
+
+# Some percentages, and many payments with each.
+@lru_cache(maxsize=1000)
+def _finite_rate_of(percent: Decimal) -> _Rate:
+    if not 0 <= percent <= 100:
+        raise _no_percentage(percent)
     # Finer percentages are nobody's, and 1E-999999999 would be written out.
-    if not percent.is_finite() or not 0 <= percent <= 100 or not -18 <= int(percent.as_tuple().exponent) <= 2:
-        raise AmountError(f"fee percentage {_shown(str(percent))}", "must be from 0 to 100, of at most 18 decimals")
+    rounded = percent.quantize(_FINEST_PERCENT, context=_EXACT)
+    if rounded != percent:
+        raise _no_percentage(percent)
+    share = rounded.scaleb(-2, _EXACT)
+    return _Rate(share, *share.as_integer_ratio())
+
+
+def _no_percentage(percent: Decimal) -> AmountError:
+    return AmountError(f"fee percentage {_shown(str(percent))}", "must be from 0 to 100, of at most 18 decimals")
 
 
 def _shown(text: str) -> str:

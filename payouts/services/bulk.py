@@ -6,14 +6,14 @@ committed; when it raises, none of it is.
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 from django.db import IntegrityError, connection, transaction
+from django.db.models import Func, Value
 
 from config.lib import locks
 from config.lib.audit import Actor
+from config.lib.copying import copy_rows
 from config.lib.errors import SluiceError
 from config.lib.exact_json import InexactJsonError, loads_exact, texts_in_list
 from config.lib.problems import FieldError, InvalidFieldsError
@@ -105,9 +105,9 @@ def record_payments(*, items: Sequence[object], source: str, delivery: Delivery 
         locks.hold_shared(locks.Lock.INTAKE)
         refuse_if_paused(Switch.INTAKE)
         found = [_facts_of(item, source) for item in items]
-        terms = _terms_of({one.client_id for one in found if isinstance(one, PaymentFacts)})
-        drafted = [_draft_of(one, terms) if isinstance(one, PaymentFacts) else one for one in found]
-        ended = _recorded(drafted, actor)
+        named = [one for one in found if isinstance(one, PaymentFacts)]
+        recorded = iter(_recorded(named, source, actor) if named else ())
+        ended = [next(recorded) if isinstance(one, PaymentFacts) else one for one in found]
         if delivery is not None:
             _keep(delivery, ended)
     return ended
@@ -139,36 +139,77 @@ def _draft_of(facts: PaymentFacts, terms: Mapping[str, Terms]) -> Draft | Sluice
         return refusal
 
 
-def _recorded(drafted: Sequence[Draft | SluiceError], actor: Actor) -> list[Ended]:
-    # Of a payment that is named twice the first is the one to insert; the others are compared with it.
-    first: dict[str, Draft] = {}
-    for one in drafted:
-        if isinstance(one, Draft):
-            first.setdefault(one.payment_id, one)
-    orders = void_orders_for(source=next(iter(first.values())).source, payment_ids=first) if first else {}
-    first |= {name: voided(first[name]) for name in orders}
-    ids, standing = _insert(first)
+def _recorded(named: Sequence[PaymentFacts], source: str, actor: Actor) -> list[Ended]:
+    orders = void_orders_for(source=source, payment_ids={facts.payment_id for facts in named})
+    drafts = _Drafts(named, _terms_of({facts.client_id for facts in named}), is_void=orders)
+    standing = _insert(drafts, source)
     born = (
-        (pk, first[name], orders[name].reason if name in orders else first[name].hold_reason)
-        for name, pk in ids.items()
+        (pk, row, orders[name].reason if name in orders else row.hold_reason)
+        for name, (pk, row) in drafts.inserted.items()
     )
     _record_births(born, actor)
-    _fulfil([(order, ids[name]) for name, order in orders.items() if name in ids])
-    tell_of_recorded(accumulation_ids=list(ids.values()))
+    _fulfil([(order, drafts.inserted[name][0]) for name, order in orders.items() if name in drafts.inserted])
+    tell_of_recorded(accumulation_ids=[pk for pk, _ in drafts.inserted.values()])
     ended: list[Ended] = []
     told: set[str] = set()
-    for one in drafted:
+    for one in drafts:
         if not isinstance(one, Draft):
             ended.append(one)
-        elif one.payment_id in ids:
+        elif one.payment_id in drafts.inserted:
             # The second of its name finds the first one recorded.
             is_new = one.payment_id not in told
             told.add(one.payment_id)
-            ended.append(_answer(one, ids[one.payment_id], first[one.payment_id], is_new=is_new))
+            ended.append(_answer(one, *drafts.inserted[one.payment_id], is_new=is_new))
         else:
             existing = standing[one.payment_id]
             ended.append(_answer(one, existing.pk, existing, is_new=False))
     return ended
+
+
+class _Drafts:
+    """What each of a request's payments would be recorded as, or why it is not, in their order.
+
+    A draft is worked out when it is first asked for, which is while COPY takes the rows before it.
+
+    Attributes:
+        inserted: the id and the row that COPY was given last, for each payment id.
+    """
+
+    def __init__(self, named: Sequence[PaymentFacts], terms: Mapping[str, Terms], *, is_void: Container[str]) -> None:
+        self.inserted: dict[str, tuple[int, Draft]] = {}
+        self._named = named
+        self._terms = terms
+        self._is_void = is_void
+        self._found: list[Draft | SluiceError | None] = [None] * len(named)
+
+    def __iter__(self) -> Iterator[Draft | SluiceError]:
+        return map(self._at, range(len(self._named)))
+
+    def rows(self, ids: Iterable[int], *, standing: Container[str]) -> Iterator[tuple[object, ...]]:
+        """The rows to insert, one for each payment that does not stand yet, noted in `inserted` as they are drawn.
+
+        In the order of their payments' ids: two requests with the same payments wait for each other and not in a
+        circle. Of a payment that is named twice it is the first that can be recorded; the others are compared with it.
+        """
+        self.inserted = {}
+        unused = iter(ids)
+        for position in sorted(range(len(self._named)), key=lambda position: self._named[position].payment_id):
+            name = self._named[position].payment_id
+            found = self._at(position)
+            if isinstance(found, Draft) and name not in self.inserted and name not in standing:
+                row, pk = voided(found) if name in self._is_void else found, next(unused)
+                self.inserted[name] = (pk, row)
+                yield pk, *row
+
+    def names(self) -> set[str]:
+        """The ids of all the payments."""
+        return {facts.payment_id for facts in self._named}
+
+    def _at(self, position: int) -> Draft | SluiceError:
+        found = self._found[position]
+        if found is None:
+            found = self._found[position] = _draft_of(self._named[position], self._terms)
+        return found
 
 
 def _answer(draft: Draft, pk: int, stands: Draft | Accumulation, *, is_new: bool) -> Ended:
@@ -188,48 +229,25 @@ def _answer(draft: Draft, pk: int, stands: Draft | Accumulation, *, is_new: bool
     )
 
 
-def _insert(drafts: Mapping[str, Draft]) -> tuple[dict[str, int], dict[str, Accumulation]]:
-    """Insert those that are not recorded yet: the ids of their accumulations, and what stood before for the others.
-
-    In the order of their ids: two requests with the same payments wait for each other and not in a circle.
-    """
-    missing = dict(sorted(drafts.items()))
+def _insert(drafts: _Drafts, source: str) -> dict[str, Accumulation]:
+    """Insert those that are not recorded yet, and say what stood before for the others, by payment id."""
+    names = drafts.names()
+    with connection.cursor() as cursor:
+        cursor.execute(_NEXT_IDS, [len(names)])
+        ids = [pk for (pk,) in cursor.fetchall()]
     standing: dict[str, Accumulation] = {}
-    while missing:
+    while True:
         try:
             with transaction.atomic():
-                return _copy(list(missing.values())), standing
+                copy_rows(_COPY, drafts.rows(ids, standing=standing))
+                return standing
         except IntegrityError:
             # COPY is all or nothing, but half the price of an INSERT that looks for each payment first. What it met is
             # committed, so each round has fewer left; if nothing stands there, another rule was broken.
-            met = _standing(missing)
+            met = _standing(names - standing.keys(), source)
             if not met:
                 raise
             standing |= met
-            missing = {payment_id: draft for payment_id, draft in missing.items() if payment_id not in met}
-    return {}, standing
-
-
-def _copy(drafts: Sequence[Draft]) -> dict[str, int]:
-    """Insert them all; their accumulations' ids by payment id.
-
-    Raises:
-        IntegrityError: one of them is recorded already, and nothing is inserted.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(_NEXT_IDS, [len(drafts)])
-        ids = [pk for (pk,) in cursor.fetchall()]
-        with connection.wrap_database_errors:
-            cursor.copy_expert(_COPY, _csv((pk, *draft) for pk, draft in zip(ids, drafts, strict=True)))
-    return {draft.payment_id: pk for pk, draft in zip(ids, drafts, strict=True)}
-
-
-def _csv(rows: Iterable[Sequence[object]]) -> io.StringIO:
-    """The rows as COPY reads them: nothing between two commas is an absent number or time, or an empty text."""
-    lines = io.StringIO()
-    csv.writer(lines, lineterminator="\n").writerows(rows)
-    lines.seek(0)
-    return lines
 
 
 def _fulfil(came: Iterable[tuple[VoidOrder, int]]) -> None:
@@ -250,10 +268,9 @@ def _record_births(born: Iterable[tuple[int, Draft, str]], actor: Actor) -> None
     )
 
 
-def _standing(drafts: Mapping[str, Draft]) -> dict[str, Accumulation]:
+def _standing(names: Iterable[str], source: str) -> dict[str, Accumulation]:
     """What was recorded before, by payment id."""
-    source = next(iter(drafts.values())).source
-    return {row.payment_id: row for row in Accumulation.objects.filter(source=source, payment_id__in=list(drafts))}
+    return {row.payment_id: row for row in Accumulation.objects.filter(source=source, payment_id__in=names)}
 
 
 def _keep(delivery: Delivery, ended: Sequence[Ended]) -> None:
@@ -265,6 +282,8 @@ def _keep(delivery: Delivery, ended: Sequence[Ended]) -> None:
     # As each was written, digit by digit: what was refused for how it is written is refused again.
     texts = texts_in_list(delivery.body) if refused else []
     alone = [_alone(delivery, texts[position], _outcome_of(end), str(end)) for position, end in refused]
+    # As text, which it is: bytes would go to the server in hexadecimal, and take twice as long.
+    whole.body = Func(Value(delivery.body.decode()), Value("UTF8"), function="convert_to")
     InboundEvent.objects.bulk_create([whole, *alone])
 
 

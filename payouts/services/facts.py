@@ -55,9 +55,9 @@ class PaymentFacts(NamedTuple):
             self.payment_id,
             self.client_id,
             self.user_id,
-            _plain(self.amount_usd),
+            _plain(f"{self.amount_usd:f}"),
             self.subscription_id,
-            _plain(Decimal(self.outcome_amount)) if self.outcome_amount else "",
+            _plain(self.outcome_amount),
             self.outcome_currency.lower(),
             self.paid_at.astimezone(UTC).isoformat() if self.paid_at else "",
         )
@@ -100,7 +100,9 @@ def facts_of(content: Mapping[str, Any], *, source: str) -> PaymentFacts:
             found[name] = read(value)
         except _RuleError as broken:
             errors.append(FieldError(name, "invalid", str(broken)))
-    errors += [FieldError(name[:64], "unknown_field", "is not known here") for name in content if name not in _FIELDS]
+    if not content.keys() <= _FIELDS.keys():
+        unknown = (name for name in content if name not in _FIELDS)
+        errors += [FieldError(name[:64], "unknown_field", "is not known here") for name in unknown]
     if ("outcome_amount" in found) != ("outcome_currency" in found) and not errors:
         errors.append(FieldError("outcome_amount", "incomplete", "comes together with outcome_currency or not at all"))
     if errors:
@@ -173,10 +175,9 @@ def _number_text(value: Any) -> str:
     raise _RuleError("must be a plain decimal number, best as a string")
 
 
-def _plain(amount: Decimal) -> str:
-    """One text for one number: no trailing zeros, no exponent. Text work, as arithmetic would round long numbers."""
-    text = f"{amount:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+def _plain(amount: str) -> str:
+    """One text for one number that is written without an exponent: no trailing zeros."""
+    return amount.rstrip("0").rstrip(".") if "." in amount else amount
 
 
 _FIELDS: Mapping[str, tuple[Callable[[Any], Any], bool]] = {

@@ -192,12 +192,22 @@ def test_inc16_a_split_loses_nothing_and_rounds_the_fee_down(received: int, perc
     assert fee_wei * 100_000 <= received * scaled < (fee_wei + 1) * 100_000
 
 
-@pytest.mark.parametrize("percent", ["-1", "100.01", "NaN", "Infinity", "1e-999999999", "0e999999999"])
+@pytest.mark.parametrize("percent", ["-1", "100.01", "NaN", "Infinity", "sNaN", "1e-19", "1e-999999999", "1e999999999"])
 def test_it_refuses_a_percentage_that_is_none(percent: str) -> None:
     with pytest.raises(AmountError):
         fee_of(Decimal(1), Decimal(percent))
     with pytest.raises(AmountError):
         split_fee_wei(1, Decimal(percent))
+
+
+@pytest.mark.parametrize("percent", ["3", "3.00", "3.0000000000000000000000", "0.03e2"])
+def test_a_percentage_is_its_value_however_it_is_written(percent: str) -> None:
+    assert fee_of(Decimal(100), Decimal(percent)) == 3
+    assert split_fee_wei(1000, Decimal(percent)) == (30, 970)
+
+
+def test_no_fee_is_none_however_it_is_written() -> None:
+    assert [fee_of(Decimal(100), Decimal(zero)) for zero in ("0", "0e999999999", "0e-999999999")] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("gross", ["-0.01", "NaN", "Infinity", "1e999999999"])
@@ -307,3 +317,25 @@ def test_f7_each_element_of_a_list_is_found_as_it_was_written(texts: list[str], 
 def test_it_finds_no_elements_where_no_list_is(body: bytes) -> None:
     with pytest.raises(InexactJsonError):
         texts_in_list(body)
+
+
+@given(st.text(alphabet='[]{}":,\\\\a1 ', max_size=120))
+def test_the_quick_look_at_depth_and_the_exact_one_take_and_refuse_the_same(text: str) -> None:
+    # Bytes are looked at quickly first, a text is not.
+    assert outcome_of(text.encode()) == outcome_of(text)
+
+
+@pytest.mark.parametrize("text", [
+    "[" * 32 + "]" * 32, "[" * 33 + "]" * 33, '{"a":' * 32 + "1" + "}" * 32, '{"a":' * 33 + "1" + "}" * 33,
+    "[{}," * 20 + "1" + "]" * 20, '[{"a":' * 16 + "[]" + "}]" * 16, '[{"a":' * 16 + "1" + "}]" * 16,
+    "[[],[],[]]" * 2, "]" * 5 + "[" * 5, "[" * 10_000, "[" * 10_000 + "]" * 10_000, '"' + "[" * 50 + '"',
+])  # fmt: skip
+def test_nesting_is_counted_the_same_in_bytes_and_in_a_text(text: str) -> None:
+    assert outcome_of(text.encode()) == outcome_of(text)
+
+
+def outcome_of(text: bytes | str) -> object:
+    try:
+        return loads_exact(text)
+    except InexactJsonError as refusal:
+        return str(refusal)

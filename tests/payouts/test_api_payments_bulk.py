@@ -1,6 +1,7 @@
 """`POST /api/v1/payments/bulk/`."""
 
 import json
+from decimal import Decimal
 from functools import partial
 from threading import Barrier
 from typing import Any
@@ -13,7 +14,7 @@ from config.lib.errors import SluiceError
 from config.lib.problems import CONTENT_TYPE
 from hostpay.models import Pause, Switch
 from payouts.models import Accumulation, AccumulationStatus, InboundEvent, Outcome, Verdict
-from payouts.services import replay_event
+from payouts.services import replay_event, void_payment
 from payouts.services.bulk import MOST_PAYMENTS
 from tests.factories import ACTOR
 from tests.lib.concurrency import PATIENCE_S, crew
@@ -89,6 +90,37 @@ def test_an_id_is_stored_as_it_was_written_whatever_it_means_to_a_csv_file() -> 
     assert set(Accumulation.objects.values_list("payment_id", flat=True)) == set(odd)
     again = send_bulk({"payments": [payment(payment_id=name) for name in odd]}, event_id="event-2").json()
     assert again["replayed"] == len(odd)
+
+
+def test_of_two_with_one_id_the_first_that_can_be_recorded_is() -> None:
+    client()
+
+    nothing = payment(outcome_amount="0", outcome_currency="eth")
+    answer = send_bulk([nothing, payment(), payment(amount_usd="25.5"), nothing, payment(amount_usd="11")]).json()
+
+    statuses = [result["status"] for result in answer["results"]]
+    assert statuses == [422, 201, 200, 422, 409]
+    assert Accumulation.objects.get().gross_usd == Decimal("25.5")
+
+
+def test_what_stood_before_is_met_wherever_it_is_in_the_request() -> None:
+    client()
+    send_bulk(payments(10, 500, 990))
+
+    # More than COPY is given at a time, and what is refused or void among them.
+    void_payment(source="api", payment_id="payment-700", actor=ACTOR, reason="fraud")
+    few = [
+        payment(payment_id="payment-300", outcome_amount="0", outcome_currency="eth"),
+        payment(payment_id="payment-500", user_id="other"),
+    ]
+    shown = send_bulk([*payments(*range(1000))["payments"], *few], event_id="event-2").json()
+
+    assert (shown["recorded"], shown["replayed"], shown["refused"]) == (997, 3, 2)
+    assert [result["status"] for result in shown["results"][-2:]] == [422, 409]
+    ids = [result["payment"]["id"] for result in shown["results"][:1000]]
+    rows = Accumulation.objects.in_bulk(ids)
+    assert [rows[pk].payment_id for pk in ids] == [f"payment-{number}" for number in range(1000)]
+    assert Accumulation.objects.exclude(status=AccumulationStatus.PENDING).get().payment_id == "payment-700"
 
 
 def test_another_broken_rule_is_no_repetition_and_records_nothing() -> None:

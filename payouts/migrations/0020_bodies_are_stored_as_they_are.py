@@ -1,0 +1,18 @@
+from django.db import migrations
+
+
+class Migration(migrations.Migration):
+    """A body too long for its row is not compressed: that took a bulk request 6 % of its time.
+
+    Such are those of bulk requests, where a payment takes 177 bytes now and took 41, beside 410 of its accumulation with
+    its index entries. The body of a single payment fits into its row and never was compressed.
+    """
+
+    dependencies = [("payouts", "0019_payment_found_by_its_id")]
+
+    operations = [
+        migrations.RunSQL(
+            "ALTER TABLE payouts_inboundevent ALTER COLUMN body SET STORAGE EXTERNAL",
+            "ALTER TABLE payouts_inboundevent ALTER COLUMN body SET STORAGE EXTENDED",
+        ),
+    ]
