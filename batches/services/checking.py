@@ -20,6 +20,7 @@ from config.lib.errors import RefusedError
 from config.lib.explain import Rule
 from hostpay import services as hostpay
 from hostpay.models import Context, Heartbeat, HostPayment, Switch
+from payouts.services import carry_out_void_orders
 from payouts.services.members import claim_pending, pending_totals, survey_pending
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,9 @@ def check_threshold(*, actor: Actor, force: bool = False, dry_run: bool = False,
     """
     if force and not reason.strip():
         raise RefusedError(why="A forced batch needs a reason.", next_step="Say why; it goes into its history.")
+    if not dry_run:
+        # What slipped past the word that it is void goes before a batch can have it.
+        carry_out_void_orders(actor=actor)
     limits = _limits_if_they_matter(force=force)
     try:
         check = _check(limits, actor=actor, force=force, dry_run=dry_run, reason=reason)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import F, OuterRef, Q, Subquery
+from django.db.models import Exists, F, OuterRef, Q, Subquery
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -19,10 +19,12 @@ from hostpay.models import Approval, Breaker, HostPayment, Reconciliation, Walle
 from hostpay.services.reconciling.runs import lines_of, worst_first
 from payouts.models import (
     Accumulation,
+    AccumulationStatus,
     EndpointStatus,
     InboundEvent,
     NowPayment,
     Outcome,
+    VoidOrder,
     WebhookDelivery,
     WebhookEndpoint,
 )
@@ -70,6 +72,7 @@ def attention() -> Attention:
         _payments(),
         _held(),
         _events(),
+        _void_orders(),
         _now_payments(),
         _failed_batches(),
         _webhooks(),
@@ -194,6 +197,31 @@ def _events() -> tuple[list[Item], tuple[str, str]]:
         for event in failed.defer("body", "headers").order_by("-id")[:_MOST_OF_A_KIND]
     ]
     return items, ("failed deliveries", list_of(InboundEvent, "outcome__exact=failed"))
+
+
+def _void_orders() -> tuple[list[Item], tuple[str, str]]:
+    """Payments declared void at the moment in which they came, which a batch was faster to take."""
+    here = Accumulation.objects.filter(source=OuterRef("source"), payment_id=OuterRef("payment_id"))
+    taken = VoidOrder.objects.filter(accumulation=None).filter(Exists(here.filter(status=AccumulationStatus.SWAPPING)))
+    late = VoidOrder.objects.filter(
+        accumulation__status=AccumulationStatus.COMPLETED,
+        accumulation__status_changed_at__gte=timezone.now() - _GONE_FOR,
+    )
+    items = [
+        Item(
+            kind="void order",
+            tone=tone,
+            sentence=f"Payment {order} is void ({order.reason}), and {what}",
+            url=page_of(order),
+            since=order.created_at,
+        )
+        for tone, what, orders in (
+            ("bad", "was converted all the same: settle it with the client.", late),
+            ("wait", "a batch has it. If the batch gives it back, it is voided at once.", taken),
+        )
+        for order in orders.order_by("id")[:_MOST_OF_A_KIND]
+    ]
+    return items, ("void orders", list_of(VoidOrder))
 
 
 def _now_payments() -> tuple[list[Item], tuple[str, str]]:

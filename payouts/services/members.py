@@ -22,6 +22,7 @@ from django.db.models import Count, Min, Q, Sum
 from config.lib.audit import Actor
 from config.lib.errors import SluiceError
 from payouts.models import Accumulation, AccumulationStatus, WebhookEvent
+from payouts.services.voiding import orders_on_members, void_returned
 from payouts.services.webhooks.telling import tell_of_members
 
 # A million members take a quarter of a minute; a worker's time limit ends everything a little later than this.
@@ -163,7 +164,10 @@ def credit_shares(*, batch_id: UUID, received_units: int) -> Credited:
 
 
 def return_members(*, batch_id: UUID, actor: Actor, reason: str) -> int:
-    """Make the batch's swapping members pending again, each with an event that names the batch; their number."""
+    """Make the batch's swapping members pending again, each with an event that names the batch; their number.
+
+    Those that were declared void at the moment in which they came, and slipped past it into the batch, are voided.
+    """
     parameters: dict[str, Any] = {
         "batch_id": batch_id,
         "batch_text": str(batch_id),
@@ -176,8 +180,11 @@ def return_members(*, batch_id: UUID, actor: Actor, reason: str) -> int:
         cursor.execute(_SET_TIMEOUT)
         # While the rows still say which batch they are in, whose own row the caller has locked.
         tell_of_members(event=WebhookEvent.RETURNED, batch_id=batch_id, reason=reason)
+        orders = orders_on_members(batch_id=batch_id)
         cursor.execute(_RETURN, parameters)
-        return int(cursor.rowcount)
+        returned = int(cursor.rowcount)
+    void_returned(orders=orders, actor=actor)
+    return returned
 
 
 def _totals(row: tuple[Any, ...]) -> MemberTotals:

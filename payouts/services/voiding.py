@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Iterable
 from typing import Final
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef
@@ -36,32 +37,52 @@ def void_payment(*, source: str, payment_id: str, actor: Actor, reason: str) -> 
     stands = _found_or_ordered(source, payment_id, actor, reason)
     if isinstance(stands, VoidOrder):
         # A payment that is recorded by a single statement holds no lock. What of it is not there yet, the sweep finds.
-        stands = _find(source, payment_id) or stands
+        found = _find(source, payment_id)
+        # In a batch already, it waits for the batch.
+        stands = stands if found is None or found.status == AccumulationStatus.SWAPPING else found
     if isinstance(stands, VoidOrder) or stands.status == AccumulationStatus.VOIDED:
         return stands
     return void_accumulation(accumulation=stands, actor=actor, reason=reason)
 
 
 def carry_out_void_orders(*, actor: Actor) -> int:
-    """Void the payments that slipped past an order, being recorded at the same moment; says how many.
+    """Void the payments that slipped past an order, being recorded at the same moment; says how many orders ended.
 
-    One that is in a batch already stays there: whoever wanted it void was later than the batch.
+    One that is in a batch has to wait for the batch: if that gives it back, it is voided there and then
+    (`void_returned`); if it converts it, the order came too late, and a person is told.
     """
     here = Accumulation.objects.filter(source=OuterRef("source"), payment_id=OuterRef("payment_id"))
-    missed = VoidOrder.objects.filter(Exists(here), accumulation__isnull=True)
+    outside = here.exclude(status=AccumulationStatus.SWAPPING)
+    missed = VoidOrder.objects.filter(Exists(outside), accumulation__isnull=True)
     return sum(_carry_out(order, actor) for order in missed)
+
+
+def orders_on_members(*, batch_id: UUID) -> list[VoidOrder]:
+    """The orders that wait for members of this batch."""
+    members = Accumulation.objects.filter(
+        source=OuterRef("source"), payment_id=OuterRef("payment_id"), batch_conversion=batch_id
+    )
+    return list(VoidOrder.objects.filter(Exists(members), accumulation__isnull=True))
+
+
+def void_returned(*, orders: Iterable[VoidOrder], actor: Actor) -> None:
+    """Carry these orders out on payments that a batch gave back in this transaction, so that no other can claim them."""
+    for order in orders:
+        _carry_out(order, actor)
 
 
 def _carry_out(order: VoidOrder, actor: Actor) -> bool:
     found = Accumulation.objects.get(source=order.source, payment_id=order.payment_id)
-    try:
-        if found.status != AccumulationStatus.VOIDED:
-            void_accumulation(accumulation=found, actor=actor, reason=order.reason)
-    except RefusedError as refusal:
-        logger.warning("void order came too late", extra={"order": order.pk, "why": str(refusal)})
-    except StaleRowError:
-        # Moved at this moment; the next look finds where to.
+    if found.status == AccumulationStatus.SWAPPING:
         return False
+    if found.status == AccumulationStatus.COMPLETED:
+        logger.warning("void order came too late", extra={"order": order.pk, "accumulation": found.pk})
+    elif found.status != AccumulationStatus.VOIDED:
+        try:
+            void_accumulation(accumulation=found, actor=actor, reason=order.reason)
+        except StaleRowError:
+            # Moved at this moment; the next look finds where to.
+            return False
     VoidOrder.objects.filter(pk=order.pk).update(accumulation=found)
     return True
 

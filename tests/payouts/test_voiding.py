@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 from django.test import Client as Browser
 
+from batches.services import check_threshold, release_batch
+from config.admin_site.attention import attention
 from config.lib.errors import RefusedError
 from config.lib.problems import InvalidFieldsError
 from payouts.models import Accumulation, AccumulationStatus, InboundEvent, Outcome, VoidOrder
 from payouts.services import carry_out_void_orders, create_api_key, void_payment
 from payouts.services.bulk import record_payments
+from payouts.services.members import credit_shares
 from tests.factories import ACTOR, accumulation
 from tests.lib.concurrency import crew
 from tests.payouts.sending import client, payment, send
@@ -103,20 +106,56 @@ def test_it_refuses_what_cannot_be_meant(changes: dict[str, str], error: type[Ex
     assert not VoidOrder.objects.exists()
 
 
-def test_f11_an_order_that_a_batch_was_faster_than_is_told_and_not_tried_again(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def slipped_past() -> tuple[VoidOrder, Accumulation]:
+    """An order, and its payment as it is when the two came at one moment and neither saw the other."""
     order = void()
-    row = accumulation(100, source="api", payment_id="payment-1")
-    batch_of("50")
+    assert isinstance(order, VoidOrder)
+    return order, accumulation(100, source="api", payment_id="payment-1")
+
+
+def test_f11_an_order_that_a_batch_was_faster_than_waits_for_what_becomes_of_the_batch() -> None:
+    order, row = slipped_past()
+    batch, _ = batch_of("50")
+
+    assert carry_out_void_orders(actor=ACTOR) == 0
+    assert [item.kind for item in attention().items] == ["void order"]
+
+    release_batch(batch=batch, actor=ACTOR, reason="the exchange is gone")
+
+    row.refresh_from_db()
+    order.refresh_from_db()
+    assert (row.status, order.accumulation) == ("voided", row)
+    assert [(change.to_status, change.reason) for change in row.status_changes.order_by("pk")][-2:] == [
+        ("pending", "the exchange is gone"), ("voided", "fraud"),
+    ]  # fmt: skip
+    assert Accumulation.objects.filter(status="pending").count() == 1
+    assert "void order" not in [item.kind for item in attention().items]
+
+
+def test_f11_an_order_for_what_was_converted_meanwhile_is_told_to_a_person(caplog: pytest.LogCaptureFixture) -> None:
+    order, row = slipped_past()
+    batch, _ = batch_of("50")
+    credit_shares(batch_id=batch.pk, received_units=1_000_000)
 
     assert [carry_out_void_orders(actor=ACTOR) for _ in range(2)] == [1, 0]
 
     row.refresh_from_db()
     order.refresh_from_db()
-    assert isinstance(order, VoidOrder)
-    assert (row.status, order.accumulation) == ("swapping", row)
+    assert (row.status, order.accumulation) == ("completed", row)
     assert "void order came too late" in caplog.text
+    (item,) = attention().items
+    assert (item.kind, item.tone) == ("void order", "bad")
+    assert "payment-1 is void (fraud), and was converted all the same" in item.sentence
+
+
+def test_f11_the_threshold_check_looks_for_orders_before_it_claims() -> None:
+    _, row = slipped_past()
+
+    check_threshold(actor=ACTOR, dry_run=True)
+    assert Accumulation.objects.get(pk=row.pk).status == "pending"
+    check_threshold(actor=ACTOR)
+
+    assert Accumulation.objects.get(pk=row.pk).status == "voided"
 
 
 def test_over_the_api_it_is_202_before_the_payment_and_200_after() -> None:
