@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
     its index entries. The body of a single payment fits into its row and never was compressed.
     """
 
-    dependencies = [("payouts", "0019_payment_found_by_its_id")]
+    dependencies = [("payouts", "0020_nowpayments_parent_told")]
 
     operations = [
         migrations.RunSQL(
