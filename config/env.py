@@ -131,6 +131,17 @@ class Reader:
     def words(self, name: str, *, default: list[str] | None = None) -> list[str]:
         return self._read(name, lambda text: [part for part in text.split(",") if part], default, blank=[])
 
+    def ports(self, name: str, *, default: frozenset[int]) -> frozenset[int]:
+        """Numbers of TCP ports, with commas between."""
+
+        def check(text: str) -> frozenset[int]:
+            parts = text.split(",")
+            if not all(WHOLE.fullmatch(part) and 1 <= int(part) <= 65_535 for part in parts):
+                raise _RuleError("must be ports from 1 to 65535, with commas between")
+            return frozenset(map(int, parts))
+
+        return self._read(name, check, default, blank=frozenset())
+
     def peers(self, name: str, *, default: str) -> Peers:
         """Networks like 10.0.0.0/8, single addresses, `unix` for a socket file; or `none`."""
 

@@ -67,6 +67,8 @@ INGEST_TOLERANCE_S = _read.whole("INGEST_TOLERANCE_S", default=300, minimum=30, 
 TOKEN_SIGNING_KEYS = _read.secrets("TOKEN_SIGNING_KEYS", default=_sandbox([_SANDBOX_TOKEN_KEY]), minimum_length=32)
 # What our webhooks are signed with is derived from the first for new secrets, and from all for those made before.
 WEBHOOK_SECRET_KEYS = _read.secrets("WEBHOOK_SECRET_KEYS", default=_sandbox([_SANDBOX_WEBHOOK_KEY]), minimum_length=32)
+# In live mode no other port of others is connected to: from mail or a database nobody expects our webhooks.
+WEBHOOK_PORTS = _read.ports("WEBHOOK_PORTS", default=frozenset({443, 8443}))
 if LIVE:
     for _name, _value in (
         ("SECRET_KEY", SECRET_KEY),

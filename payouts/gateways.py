@@ -1,5 +1,6 @@
 """Builds what talks to the outside: the services that payments come through, and the receivers of our webhooks."""
 
+from collections.abc import Collection
 from contextlib import suppress
 from functools import cache
 
@@ -30,7 +31,7 @@ def webhook_poster(url: str) -> Poster:
     Raises:
         UnfitAddressError: nothing may be sent there.
     """
-    return Poster(url, is_sandbox=not settings.LIVE)
+    return Poster(url, is_sandbox=not settings.LIVE, ports=_webhook_ports())
 
 
 def check_webhook_url(url: str) -> None:
@@ -39,6 +40,12 @@ def check_webhook_url(url: str) -> None:
     Raises:
         UnfitAddressError: it may not, with the rule.
     """
-    destination = destination_of(url, is_sandbox=not settings.LIVE)
+    destination = destination_of(url, is_sandbox=not settings.LIVE, ports=_webhook_ports())
     with suppress(TransientError):
         checked_addresses(destination, is_sandbox=not settings.LIVE, within_s=_LOOK_UP_S)
+
+
+def _webhook_ports() -> Collection[int] | None:
+    """None: any."""
+    ports: Collection[int] = settings.WEBHOOK_PORTS
+    return ports if settings.LIVE else None

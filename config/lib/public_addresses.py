@@ -10,7 +10,7 @@ import ipaddress
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
@@ -49,8 +49,8 @@ class Destination:
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
 
-def destination_of(url: str, *, is_sandbox: bool) -> Destination:
-    """The parts of a URL that may be posted to: https, and in the sandbox http too.
+def destination_of(url: str, *, is_sandbox: bool, ports: Collection[int] | None = None) -> Destination:
+    """The parts of a URL that may be posted to: https, and in the sandbox http too; at one of `ports`, if any are given.
 
     Raises:
         UnfitAddressError: it is not one; the text says which rule it breaks.
@@ -66,11 +66,13 @@ def destination_of(url: str, *, is_sandbox: bool) -> Destination:
         raise UnfitAddressError("it must begin with https://")
     if "@" in parts.netloc or parts.fragment:
         raise UnfitAddressError("it must hold neither a user name nor a fragment (#)")
+    if port is None:
+        port = _PORTS[parts.scheme]
     if port == 0:
         raise UnfitAddressError("its port must be from 1 to 65535")
-    return Destination(
-        scheme=parts.scheme, host=_host_of(parts), port=port or _PORTS[parts.scheme], target=_target_of(parts)
-    )
+    if ports is not None and port not in ports:
+        raise UnfitAddressError(f"its port must be {' or '.join(map(str, sorted(ports)))}")
+    return Destination(scheme=parts.scheme, host=_host_of(parts), port=port, target=_target_of(parts))
 
 
 def checked_addresses(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import ssl
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import TracebackType
@@ -44,14 +44,20 @@ class Poster:
     """Posts to one URL, by one connection while that lasts. Used by one thread at a time; use it in a `with`."""
 
     def __init__(
-        self, url: str, *, is_sandbox: bool, look_up: LookUp | None = None, trusting: str | None = None
+        self,
+        url: str,
+        *,
+        is_sandbox: bool,
+        ports: Collection[int] | None = None,
+        look_up: LookUp | None = None,
+        trusting: str | None = None,
     ) -> None:
         """`trusting` names a file of certificates to be believed instead of the usual ones.
 
         Raises:
             UnfitAddressError: as `destination_of`.
         """
-        self.destination = destination_of(url, is_sandbox=is_sandbox)
+        self.destination = destination_of(url, is_sandbox=is_sandbox, ports=ports)
         self._backend = _CheckedBackend(self.destination, is_sandbox=is_sandbox, look_up=look_up)
         self._pool = httpcore.ConnectionPool(
             network_backend=self._backend,

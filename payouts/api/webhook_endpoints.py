@@ -55,7 +55,9 @@ class NewEndpointAnswerSerializer(EndpointSerializer):
 
 class NewEndpointSerializer(StrictSerializer):
     name = serializers.CharField(max_length=80)
-    url = serializers.CharField(max_length=500, help_text="https; not of a private network, and not redirecting.")
+    url = serializers.CharField(
+        max_length=500, help_text="https, at port 443 or 8443; not of a private network, and not redirecting."
+    )
     events = serializers.ListField(child=serializers.ChoiceField(SUBSCRIBABLE), min_length=1, max_length=50)
     client_id = serializers.CharField(
         max_length=64, required=False, allow_null=True, help_text="Only payments of this client; without it of all."

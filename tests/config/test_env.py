@@ -74,6 +74,18 @@ def test_it_tells_all_problems_together_and_goes_on_reading() -> None:
     ]
 
 
+def test_it_takes_ports_and_nothing_else() -> None:
+    reader = Reader({"A": "443,8443", "B": "0", "C": "443,", "D": "70000", "E": "https"})
+
+    assert reader.ports("A", default=frozenset()) == {443, 8443}
+    assert reader.ports("NONE", default=frozenset({443})) == {443}
+    for name in "BCDE":
+        reader.ports(name, default=frozenset({443}))
+
+    told = told_by(reader)
+    assert told.count("must be ports from 1 to 65535, with commas between") == 4
+
+
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "1_000", "1e5", "٣", "+1", ".5", "1.", "0x10", "01"])
 def test_it_takes_plain_decimals_only(text: str) -> None:
     reader = Reader({"RATE": text})

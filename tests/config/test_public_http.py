@@ -115,6 +115,18 @@ def test_it_refuses_what_is_no_address_to_post_to(url: str, rule: str) -> None:
         destination_of(url, is_sandbox=False)
 
 
+@pytest.mark.parametrize("port", [22, 25, 80, 465, 993, 5432, 6379, 9443])
+def test_where_ports_are_named_no_other_is_posted_to(port: int) -> None:
+    ports = {443, 8443}
+    for url in ("https://example.com/", "https://example.com:443/", "https://example.com:8443/"):
+        assert destination_of(url, is_sandbox=False, ports=ports).port in ports
+
+    with pytest.raises(UnfitAddressError, match="its port must be 443 or 8443"):
+        destination_of(f"https://example.com:{port}/", is_sandbox=False, ports=ports)
+    with pytest.raises(UnfitAddressError, match="its port must be 443 or 8443"):
+        Poster(f"https://example.com:{port}/", is_sandbox=False, ports=ports)
+
+
 def test_it_takes_a_url_apart() -> None:
     plain = destination_of("https://Hooks.Example.com./in?key=1", is_sandbox=False)
     odd = destination_of("http://[2606:4700:0::1111]:8080", is_sandbox=True)

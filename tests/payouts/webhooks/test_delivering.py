@@ -554,15 +554,23 @@ def test_an_inner_address_is_never_reached_however_it_came_there(receiver: Scrip
     settings.LIVE = True
 
     deliver()
-    WebhookEndpoint.objects.update(url=f"https://127.0.0.1:{receiver.url.rpartition(':')[2]}/")
+    port = int(receiver.url.rpartition(":")[2])
+    WebhookEndpoint.objects.update(url=f"https://127.0.0.1:{port}/")
+    make_due()
+    deliver()
+    settings.WEBHOOK_PORTS = {port}
     make_due()
     deliver()
 
     made.refresh_from_db()
     assert receiver.asked == []
     errors = list(WebhookAttempt.objects.order_by("pk").values_list("error", flat=True))
-    assert errors == ["it must begin with https://", "127.0.0.1 stands for 127.0.0.1, which is not a public address"]
-    assert made.failures == 2
+    assert errors == [
+        "it must begin with https://",
+        "its port must be 443 or 8443",
+        "127.0.0.1 stands for 127.0.0.1, which is not a public address",
+    ]
+    assert made.failures == 3
 
 
 def test_while_two_secrets_are_in_force_each_signs(receiver: ScriptedServer) -> None:

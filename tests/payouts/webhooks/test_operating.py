@@ -87,12 +87,22 @@ def test_what_cannot_be_an_endpoint_is_refused_with_the_field(changes: dict[str,
 def test_in_live_mode_an_endpoint_of_our_own_network_is_refused(settings: Any) -> None:
     settings.LIVE = True
 
-    for url in ("http://example.com/", "https://127.0.0.1/", "https://localhost/", "https://[::1]/"):
+    for url in (
+        "http://example.com/",
+        "https://127.0.0.1/",
+        "https://localhost/",
+        "https://[::1]/",
+        "https://hooks.nowhere.invalid:22/in",
+        "https://hooks.nowhere.invalid:5432/in",
+    ):
         with pytest.raises(InvalidFieldsError):
             endpoint(url)
 
     # Its name is not known here; that may be so for a while, and each try looks again.
     assert endpoint("https://hooks.nowhere.invalid/in").is_enabled
+    assert endpoint("https://hooks.nowhere.invalid:8443/in").is_enabled
+    settings.WEBHOOK_PORTS = {443, 4711}
+    assert endpoint("https://hooks.nowhere.invalid:4711/in").is_enabled
 
 
 def test_an_address_has_one_enabled_endpoint_for_each_client() -> None:
