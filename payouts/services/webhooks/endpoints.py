@@ -251,7 +251,8 @@ def _one_per_address(url: str) -> Iterator[None]:
         if _ONE_PER_ADDRESS not in str(error):
             raise
         raise EndpointExistsError(
-            why=f"An enabled endpoint has the address {url} already.",
+            # Of the address its host: it is asked for by people who may not see the rest.
+            why=f"An enabled endpoint at {host_of(url)} has the address already.",
             next_step="Change that one, or disable it first.",
         ) from None
 
