@@ -1,11 +1,14 @@
 """How a log line looks: one event, one line, `key=value` (logfmt); and how no secret gets into one.
 
 Masking happens on the finished line, so it also covers tracebacks and other people's messages. A secret is known by
-its value (`mask` is called when it is read) or by the name of the key it stands under.
+its value (`mask` is called when it is read, `mask_in_use` when it is made), by how it begins, or by the name of the key
+it stands under.
 """
 
+import itertools
 import logging
 import re
+import threading
 import time
 from contextvars import ContextVar
 from typing import ClassVar
@@ -18,9 +21,20 @@ TELLING_NAMES = r"pass(?:word|phrase)?|secret|token|api[_-]?key|private[_-]?key|
 SECRET_PAIR = re.compile(
     rf"(?i)([\w-]*(?:{TELLING_NAMES})[\w-]*[\"']?\s*[=:]\s*)(?:\"[^\"]*\"|'[^']*'|(?:Bearer\s+)?(?:(?!\\n)[^\s,;&])+)"
 )
+# As Standard Webhooks writes a secret, whosever it is.
+WEBHOOK_SECRET = re.compile(r"(whsec_)[\w+/=-]{16,}")
 PLAIN = re.compile(r"[^\s\"=]+")
 
+# Far longer than whoever derived a secret has anything to do with it.
+_REMEMBERED_S = 3600
+
+_lock = threading.Lock()
+# Those of the settings; and those that are derived when they are needed, each with when it last was, the oldest first.
 _masked: set[str] = set()
+_in_use: dict[str, float] = {}
+# All of them, longest first: one that contains another must not leave its tail behind. Replaced as a whole, so that a
+# thread that reads it needs no lock and misses none.
+_known: tuple[str, ...] = ()
 
 # The request that this thread answers and who sent it; empty between requests and outside of the web server.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
@@ -30,20 +44,39 @@ remote_address: ContextVar[str] = ContextVar("remote_address", default="")
 def mask(secret: str) -> None:
     """From now on `secret` appears in no line that LineFormatter writes."""
     if len(secret) >= SHORTEST_MASKED:
-        _masked.add(secret)
+        with _lock:
+            _masked.add(secret)
+            _know()
+
+
+def mask_in_use(secret: str) -> None:
+    """As `mask`, until nobody has asked for it for an hour: what comes and goes must not be remembered for ever."""
+    with _lock:
+        now = time.monotonic()
+        is_new = _in_use.pop(secret, None) is None
+        _in_use[secret] = now
+        unused = [each for each, _ in itertools.takewhile(lambda used: used[1] < now - _REMEMBERED_S, _in_use.items())]
+        for each in unused:
+            del _in_use[each]
+        if is_new or unused:
+            _know()
 
 
 def holds_secret(text: str) -> bool:
     """Whether a known secret is in `text`."""
-    return any(secret in text for secret in _masked)
+    return any(secret in text for secret in _known)
 
 
 def redact(text: str) -> str:
     """`text` without known secrets, and without the values of keys whose names say that they are secret."""
-    # Longest first: a secret that contains another must not leave its tail behind.
-    for secret in sorted(_masked, key=len, reverse=True):
+    for secret in _known:
         text = text.replace(secret, MASK)
-    return SECRET_PAIR.sub(rf"\g<1>{MASK}", text)
+    return SECRET_PAIR.sub(rf"\g<1>{MASK}", WEBHOOK_SECRET.sub(rf"\g<1>{MASK}", text))
+
+
+def _know() -> None:
+    global _known  # noqa: PLW0603 (the lock is held)
+    _known = tuple(sorted(_masked | _in_use.keys(), key=len, reverse=True))
 
 
 class RoutineFilter(logging.Filter):

@@ -1,9 +1,12 @@
 """Log lines: one event a line, keys as keys, no secret whatever its way in."""
 
 import logging
+import threading
+import time
 
 import pytest
 
+from config import logs
 from config.env import Reader
 from config.logs import LineFormatter, RoutineFilter, mask, redact
 
@@ -40,6 +43,54 @@ def test_it_masks_a_known_secret_wherever_it_stands(place: str) -> None:
 
     assert "very-private-value" not in written
     assert "***" in written
+
+
+def test_what_nobody_uses_any_more_is_forgotten_and_what_is_in_use_never(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_masked", {"of-the-settings"})
+    monkeypatch.setattr(logs, "_in_use", {})
+    monkeypatch.setattr(logs, "_known", ())
+    for number in range(100):
+        logs.mask_in_use(f"derived-{number:03d}")
+    assert "derived" not in redact("derived-000, derived-099, of-the-settings")
+
+    monkeypatch.setattr(logs, "_REMEMBERED_S", 0)
+    time.sleep(0.001)
+    logs.mask_in_use("derived-007")
+
+    assert redact("derived-007 of-the-settings") == "*** ***"
+    assert (redact("derived-008"), len(logs._in_use), len(logs._known)) == ("derived-008", 1, 2)
+
+
+def test_a_secret_in_use_is_masked_while_others_become_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line of another thread is written without it at every moment."""
+    monkeypatch.setattr(logs, "_in_use", {})
+    monkeypatch.setattr(logs, "_known", ())
+    logs.mask_in_use("always-in-use")
+    is_over = threading.Event()
+
+    def become_known() -> None:
+        number = 0
+        while not is_over.is_set():
+            number += 1
+            logs.mask_in_use(f"another-{number}")
+            logs.mask_in_use("always-in-use")
+
+    others = [threading.Thread(target=become_known) for _ in range(3)]
+    for each in others:
+        each.start()
+    try:
+        written = {redact("always-in-use") for _ in range(300)}
+    finally:
+        is_over.set()
+        for each in others:
+            each.join()
+
+    assert written == {"***"}
+
+
+def test_a_webhook_secret_is_masked_whosever_it_is() -> None:
+    assert redact("got whsec_bm90IG9uZSBvZiBvdXJz+/x= back") == "got whsec_*** back"
+    assert redact("it begins with whsec_ and goes on") == "it begins with whsec_ and goes on"
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,8 @@ def new_seed() -> tuple[str, str]:
 
 
 def secret_of(seed: str, derived_by: str) -> str:
-    """`whsec_` and the base64 of 32 bytes, as Standard Webhooks writes a secret; masked in every log line from now on.
+    """`whsec_` and the base64 of 32 bytes, as Standard Webhooks writes a secret; masked in every log line from now on,
+    and for an hour after it was last derived.
 
     Raises:
         LostKeyError: no key has the id `derived_by`.
@@ -47,7 +48,7 @@ def secret_of(seed: str, derived_by: str) -> str:
         if key_id(key) == derived_by:
             derived = hmac.new(key.encode(), _PURPOSE + seed.encode(), hashlib.sha256).digest()
             encoded = base64.b64encode(derived).decode()
-            logs.mask(encoded)
+            logs.mask_in_use(encoded)
             return PREFIX + encoded
     raise LostKeyError(
         f"Its secret was derived from the key {derived_by}, which is not in WEBHOOK_SECRET_KEYS: put that key back, or"
