@@ -123,6 +123,7 @@ UNFOLD: dict[str, Any] = {
                 "Histories",
                 _item("Batches", "history", "batches.batchstatuschange"),
                 _item("Accumulations", "history", "payouts.accumulationstatuschange"),
+                _item("Deliveries", "history", "payouts.inboundeventstatuschange"),
                 _item("NOWPayments", "history", "payouts.nowpaymentstatuschange"),
                 _item("Host payments", "history", "hostpay.hostpaymentstatuschange"),
                 _item("Exchange orders", "history", "hostpay.exchangeorderstatuschange"),

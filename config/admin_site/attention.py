@@ -18,6 +18,7 @@ from config.lib.differences import open_lines
 from hostpay.models import Approval, Breaker, HostPayment, Reconciliation, Wallet
 from hostpay.services.reconciling.runs import lines_of, worst_first
 from payouts.models import (
+    UNSETTLED,
     Accumulation,
     AccumulationStatus,
     EndpointStatus,
@@ -28,6 +29,7 @@ from payouts.models import (
     WebhookDelivery,
     WebhookEndpoint,
 )
+from payouts.services import unsettled_events
 
 # A wait this long is no longer the provider's usual slowness.
 _LONG_WAIT = timedelta(minutes=30)
@@ -71,7 +73,7 @@ def attention() -> Attention:
         _reconciliation(),
         _payments(),
         _held(),
-        _events(),
+        *(_events(outcome) for outcome in UNSETTLED),
         _void_orders(),
         _now_payments(),
         _failed_batches(),
@@ -184,19 +186,29 @@ def _held() -> tuple[list[Item], tuple[str, str]]:
     return items, ("held accumulations", list_of(Accumulation, "status__exact=held"))
 
 
-def _events() -> tuple[list[Item], tuple[str, str]]:
-    failed = InboundEvent.objects.filter(outcome__in=(Outcome.FAILED, Outcome.CONFLICT), accumulation__isnull=True)
+def _events(outcome: Outcome) -> tuple[list[Item], tuple[str, str]]:
+    """Deliveries that are not in the books, until they are, or somebody says that they are left so."""
     items = [
         Item(
-            kind="delivery " + event.outcome,
+            kind=f"delivery {event.outcome}",
             tone="bad" if event.outcome == Outcome.FAILED else "wait",
             sentence=f"Delivery {event}: {event.error or event.get_outcome_display()}",
             url=page_of(event),
             since=event.received_at,
         )
-        for event in failed.defer("body", "headers").order_by("-id")[:_MOST_OF_A_KIND]
+        for event in unsettled_events()
+        .filter(outcome=outcome)
+        .defer("body", "headers")
+        .order_by("id")[:_MOST_OF_A_KIND]
     ]
-    return items, ("failed deliveries", list_of(InboundEvent, "outcome__exact=failed"))
+    return items, (_DELIVERIES[outcome], list_of(InboundEvent, f"unsettled=yes&outcome__exact={outcome}"))
+
+
+_DELIVERIES = {
+    Outcome.FAILED: "failed deliveries",
+    Outcome.CONFLICT: "conflicting deliveries",
+    Outcome.REFUSED: "refused deliveries",
+}
 
 
 def _void_orders() -> tuple[list[Item], tuple[str, str]]:

@@ -8,7 +8,14 @@ from payouts.models.api_key import ApiKey, Scope
 from payouts.models.client import Client, Strategy
 from payouts.models.destination import DestinationChange
 from payouts.models.failed_tries import FailedTries, RejectedDeliveries, TryKind
-from payouts.models.inbound import NOWPAYMENTS_SOURCE, InboundEvent, Outcome, Verdict
+from payouts.models.inbound import (
+    NOWPAYMENTS_SOURCE,
+    UNSETTLED,
+    InboundEvent,
+    InboundEventStatusChange,
+    Outcome,
+    Verdict,
+)
 from payouts.models.nowpayments import (
     ARRIVED,
     RANK,
@@ -41,6 +48,7 @@ __all__ = (
     "SUBSCRIBABLE",
     "TRIED_FOR",
     "UNFINISHED",
+    "UNSETTLED",
     "Accumulation",
     "AccumulationStatus",
     "AccumulationStatusChange",
@@ -50,6 +58,7 @@ __all__ = (
     "EndpointStatus",
     "FailedTries",
     "InboundEvent",
+    "InboundEventStatusChange",
     "NowPayment",
     "NowPaymentStatus",
     "NowPaymentStatusChange",

@@ -6,6 +6,9 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from config.lib.audit import Actor
+from config.lib.lifecycle import StatusChange
+
 # Notifications are found by the payment they tell of; deliveries of the API are not, and pay for no index.
 NOWPAYMENTS_SOURCE = "nowpayments"
 
@@ -29,6 +32,17 @@ class Outcome(models.TextChoices):
     FAILED = "failed", "processing failed, can be replayed"
 
 
+# How a delivery ends that somebody meant and that is not in the books.
+UNSETTLED = (Outcome.FAILED, Outcome.CONFLICT, Outcome.REFUSED)
+_UNSETTLED = Q(verdict=Verdict.VALID, outcome__in=UNSETTLED, acknowledged_at__isnull=True)
+
+
+class InboundEventQuerySet(models.QuerySet["InboundEvent"]):
+    def unsettled(self) -> InboundEventQuerySet:
+        """Authentic ones that are not in the books, and of which nobody has said that they are left so."""
+        return self.filter(_UNSETTLED)
+
+
 class InboundEvent(models.Model):
     """One delivery, stored raw before it is trusted: headers without secrets, the body's bytes, what became of it."""
 
@@ -44,6 +58,11 @@ class InboundEvent(models.Model):
         "payouts.Accumulation", null=True, blank=True, on_delete=models.PROTECT, related_name="inbound_events"
     )
     received_at = models.DateTimeField(db_default=Now(), editable=False)
+    acknowledged_at = models.DateTimeField(
+        null=True, blank=True, help_text="Since when it is left as it ended, by a person's word."
+    )
+
+    objects = InboundEventQuerySet.as_manager()
 
     class Meta:
         ordering = ("-id",)
@@ -66,7 +85,20 @@ class InboundEvent(models.Model):
             models.Index(
                 fields=("event_id", "id"), condition=Q(source=NOWPAYMENTS_SOURCE), name="inbound_event_by_now_payment"
             ),
+            models.Index(fields=("outcome", "id"), condition=_UNSETTLED, name="inbound_event_unsettled"),
         )
 
     def __str__(self) -> str:
         return f"{self.source} {self.event_id or self.pk}"
+
+    def note(self, *, actor: Actor, reason: str, came_from: str = "") -> None:
+        """Record what somebody had done to it; `came_from` is the outcome before, if it is another one now."""
+        InboundEventStatusChange.objects.create(
+            subject=self, from_status=came_from or self.outcome, to_status=self.outcome, actor=str(actor), reason=reason
+        )
+
+
+class InboundEventStatusChange(StatusChange):
+    """What people had done to a delivery; what became of it when it came stands in its own row."""
+
+    subject = models.ForeignKey(InboundEvent, on_delete=models.PROTECT, related_name="status_changes")

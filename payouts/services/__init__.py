@@ -19,7 +19,14 @@ from payouts.services.failed_tries import (
     forgive_login,
     take_turn_to_log_in,
 )
-from payouts.services.inbox import failed_events, replay_event, take_payment
+from payouts.services.inbox import (
+    acknowledge_event,
+    failed_events,
+    replay_event,
+    take_payment,
+    unsettled_events,
+    why_not_acknowledged,
+)
 from payouts.services.nowpayments import (
     advance_payment,
     close_review,
@@ -51,6 +58,7 @@ __all__ = (
     "PaymentFacts",
     "Recorded",
     "UnknownClientError",
+    "acknowledge_event",
     "advance_payment",
     "apply_destination_changes",
     "bound_rejected_events",
@@ -84,7 +92,9 @@ __all__ = (
     "take_turn_to_log_in",
     "turn_away",
     "unhold_accumulation",
+    "unsettled_events",
     "void_accumulation",
     "void_payment",
     "waiting_notifications",
+    "why_not_acknowledged",
 )

@@ -244,6 +244,15 @@ def _others(payment: HostPayment, accumulation: Accumulation) -> None:
             error="the database went away" if outcome == Outcome.FAILED else "",
             accumulation=accumulation if outcome == Outcome.RECORDED else None,
         )
+    wrong = InboundEvent.objects.create(
+        source="api",
+        event_id="msg-refused",
+        body=b'{"payment_id": "never", "amount_usd": 1e1}',
+        verdict=Verdict.VALID,
+        outcome=Outcome.REFUSED,
+        error="amount_usd: must be a plain decimal number",
+    )
+    payouts.acknowledge_event(event_id=wrong.pk, actor=ACTOR, reason="a test of theirs")
     told = InboundEvent.objects.create(
         source="nowpayments", event_id="5524759814", body=b"{}", verdict=Verdict.VALID, outcome=Outcome.NOTED
     )
