@@ -13,7 +13,7 @@ from batches.services import check_threshold
 from batches.tasks import hint_at_payment_of
 from config.lib.api import MayOperate, ReadList, ReadOne, StrictSerializer, caller
 from config.lib.filters import Choice, Filters, Moment
-from payouts.api.idempotency import KEY_PARAMETER, idempotent
+from payouts.api.idempotency import KEY_PARAMETER, idempotent_in_parts
 
 
 class CheckSerializer(serializers.Serializer[ThresholdCheck]):
@@ -48,7 +48,7 @@ class CheckThreshold(APIView):
         responses=CheckSerializer,
         parameters=[KEY_PARAMETER],
     )
-    @idempotent
+    @idempotent_in_parts
     def post(self, request: Request) -> Response:
         asked = self.InputSerializer(data=request.data)
         asked.is_valid(raise_exception=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from typing import Any, cast
 
+from django.db import transaction
 from django.http import Http404, HttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter
@@ -22,6 +24,7 @@ from payouts.services.request_keys import (
     Answer,
     KeyReusedError,
     RequestInFlightError,
+    Turn,
     answer_key,
     give_key_back,
     take_key,
@@ -40,9 +43,23 @@ Handler = Callable[..., HttpResponseBase]
 def idempotent(handler: Handler) -> Handler:
     """A handler of an APIView that honours the header; without the header nothing changes.
 
-    Refusals are stored like successes. What breaks off on our side is not: the next request tries again.
+    The answer is stored in the transaction of what it tells of: either both are there afterwards or neither. So the
+    handler must be one that only works in the database. Refusals are stored like successes. What breaks off on our
+    side is not: the next request tries again.
     """
+    return _honouring(handler, transaction.atomic)
 
+
+def idempotent_in_parts(handler: Handler) -> Handler:
+    """The same for a handler that asks others on its way, and so commits in between.
+
+    A process that dies between its effect and its answer leaves a key under which the work begins anew after the lease:
+    the handler must be one that does nothing twice.
+    """
+    return _honouring(handler, nullcontext)
+
+
+def _honouring(handler: Handler, together: Callable[[], AbstractContextManager[object]]) -> Handler:
     @wraps(handler)
     def handle(view: Any, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
         key = request.headers.get("Idempotency-Key")
@@ -52,32 +69,35 @@ def idempotent(handler: Handler) -> Handler:
             return problem(400, "invalid_idempotency_key", "A key has 1 to 128 printable characters without spaces.")
         try:
             taken = take_key(caller=str(caller(request)), key=key, fingerprint=_fingerprint(request))
+            if isinstance(taken, Answer):
+                headers = {"Idempotent-Replayed": "true"}
+                return HttpResponse(taken.body, status=taken.status, content_type=taken.content_type, headers=headers)
+            return _answered(taken, lambda: _ended(handler, view, request, *args, **kwargs), together)
         except KeyReusedError as refusal:
             return problem(422, refusal.code, str(refusal))
         except RequestInFlightError as refusal:
             return problem(409, refusal.code, str(refusal), headers={"Retry-After": "1"})
-        if isinstance(taken, Answer):
-            headers = {"Idempotent-Replayed": "true"}
-            return HttpResponse(taken.body, status=taken.status, content_type=taken.content_type, headers=headers)
-        return _answered(taken, lambda: _ended(handler, view, request, *args, **kwargs))
 
     return handle
 
 
-def _answered(number: int, work: Callable[[], HttpResponse]) -> HttpResponse:
+def _answered(
+    turn: Turn, work: Callable[[], HttpResponse], together: Callable[[], AbstractContextManager[object]]
+) -> HttpResponse:
     is_answered = False
     try:
-        response = work()
-        if response.status_code < 500:
-            answer = Answer(
-                status=response.status_code, content_type=response.headers["Content-Type"], body=response.content
-            )
-            answer_key(number=number, answer=answer)
-            is_answered = True
+        with together():
+            response = work()
+            if response.status_code < 500:
+                answer = Answer(
+                    status=response.status_code, content_type=response.headers["Content-Type"], body=response.content
+                )
+                answer_key(turn=turn, answer=answer)
+        is_answered = response.status_code < 500
         return response
     finally:
         if not is_answered:
-            give_key_back(number=number)
+            give_key_back(turn=turn)
 
 
 def _ended(handler: Handler, view: Any, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:

@@ -6,9 +6,9 @@ https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from config.lib.errors import SluiceError
@@ -41,39 +41,56 @@ class Answer:
     body: bytes
 
 
-def take_key(*, caller: str, key: str, fingerprint: str) -> Answer | int:
-    """The answer that was given under this key; or, when it is the caller's turn to work, the number to answer under.
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Whose turn it is to work under a key: the key's row, and until when nobody else takes it over."""
+
+    pk: int
+    until: datetime
+
+
+def take_key(*, caller: str, key: str, fingerprint: str) -> Answer | Turn:
+    """The answer that was given under this key; or, when it is the caller's turn to work, what to answer with.
 
     Raises:
         KeyReusedError: the key stood for a request with another fingerprint.
         RequestInFlightError: somebody else works on it.
     """
     now = timezone.now()
+    until = now + LEASE
     row, is_new = RequestKey.objects.get_or_create(
-        caller=caller, key=key, defaults={"fingerprint": fingerprint, "locked_until": now + LEASE}
+        caller=caller, key=key, defaults={"fingerprint": fingerprint, "locked_until": until}
     )
     if is_new:
-        return row.pk
+        return Turn(row.pk, until)
     if row.fingerprint != fingerprint:
         raise KeyReusedError("This Idempotency-Key stood for another request; take a new one for each.")
     if row.status is not None:
         return Answer(status=row.status, content_type=row.content_type, body=bytes(row.body))
     stale = Q(pk=row.pk, status__isnull=True, locked_until__lte=now)
-    if RequestKey.objects.filter(stale).update(locked_until=now + LEASE):
-        return row.pk
+    if RequestKey.objects.filter(stale).update(locked_until=until):
+        return Turn(row.pk, until)
     raise RequestInFlightError("The same request is being carried out; ask again in a moment.")
 
 
-def answer_key(*, number: int, answer: Answer) -> None:
-    """Store what was answered."""
-    RequestKey.objects.filter(pk=number).update(
-        status=answer.status, content_type=answer.content_type, body=answer.body
-    )
+def answer_key(*, turn: Turn, answer: Answer) -> None:
+    """Store what was answered.
+
+    Raises:
+        RequestInFlightError: this took longer than the lease, and somebody else took the key over. Whoever gets it in
+            the transaction of its work rolls that back, so the work is done once.
+    """
+    if not _held(turn).update(status=answer.status, content_type=answer.content_type, body=answer.body):
+        raise RequestInFlightError("This took too long, and the same request is being carried out anew; ask again.")
 
 
-def give_key_back(*, number: int) -> None:
+def give_key_back(*, turn: Turn) -> None:
     """The request broke off on our side: the next one under the key tries again."""
-    RequestKey.objects.filter(pk=number, status__isnull=True).delete()
+    _held(turn).delete()
+
+
+def _held(turn: Turn) -> QuerySet[RequestKey]:
+    return RequestKey.objects.filter(pk=turn.pk, status__isnull=True, locked_until=turn.until)
 
 
 def forget_request_keys() -> int:

@@ -108,6 +108,33 @@ def test_a_threshold_check_under_a_key_is_made_once(post: Any) -> None:
     assert ThresholdCheck.objects.count() == 1
 
 
+@pytest.mark.parametrize("moment", ["storing the answer", "after the lease"])
+@pytest.mark.django_db(transaction=True)
+def test_f6_what_was_not_answered_was_not_done(post: Any, moment: str) -> None:
+    """A process that dies before its answer is stored, and one that is so slow that another has taken its key over."""
+    table = RequestKey._meta.db_table
+    rule = {
+        "storing the answer": "RAISE EXCEPTION 'the server is gone'",
+        "after the lease": "OLD.locked_until := OLD.locked_until + interval '1 s'; RETURN NULL",
+    }[moment]
+    with connection.cursor() as cursor:
+        cursor.execute(f"""
+            CREATE FUNCTION unanswered() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {rule}; END $$;
+            CREATE TRIGGER unanswered BEFORE UPDATE OF status ON {table} FOR EACH ROW EXECUTE FUNCTION unanswered();
+        """)
+    try:
+        first = post(new())
+        made_meanwhile = Client.objects.exists()
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP FUNCTION unanswered CASCADE")
+
+    assert (first.status_code, made_meanwhile) == ({"storing the answer": 500, "after the lease": 409}[moment], False)
+    again = post(new())
+    assert (again.status_code, "Idempotent-Replayed" in again) == (201, False)
+    assert Client.objects.count() == 1
+
+
 def test_keys_are_forgotten_after_a_week(post: Any) -> None:
     post(new())
     post(new("other"), "key-2")
