@@ -131,8 +131,59 @@ def test_a_table_must_name_fields(tmp_path: Path, header: str) -> None:
 def test_it_says_that_a_file_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="cannot be read"):
         run(tmp_path / "none.csv")
-    with pytest.raises(CommandError, match="cannot be read"):
-        run(written(tmp_path, "latin.jsonl", '{"payment_id": "ä"}', "latin-1"))
+
+
+@pytest.mark.parametrize("name", ["latin.jsonl", "latin.csv"])
+def test_a_line_in_another_encoding_is_refused_alone(tmp_path: Path, name: str) -> None:
+    client()
+    bad, good = payment(payment_id="bad", user_id="Jäger"), [payment(payment_id=f"good-{at}") for at in range(3)]
+    items = [good[0], bad, *good[1:]]
+    if name.endswith(".csv"):
+        text = "\n".join([",".join(bad), *(",".join(item.values()) for item in items)])
+    else:
+        text = "\n".join(json.dumps(item, ensure_ascii=False) for item in items)
+
+    with pytest.raises(CommandError, match="1 lines were refused"):
+        run(written(tmp_path, name, text, "latin-1"))
+
+    (line,) = (tmp_path / f"{name}.refused.jsonl").read_text().splitlines()
+    told = json.loads(line)
+    assert (told["line"], told["code"]) == (3 if name.endswith(".csv") else 2, "invalid_json")
+    assert "not UTF-8" in told["why"]
+    assert sorted(Accumulation.objects.values_list("payment_id", flat=True)) == ["good-0", "good-1", "good-2"]
+
+
+def test_a_cell_of_many_pages_is_refused_alone(tmp_path: Path) -> None:
+    client()
+    rows = ["payment_id,client_id,user_id,amount_usd", f"a,client-1,{'7' * 200_000},5", "b,client-1,7,5"]
+
+    with pytest.raises(CommandError, match="1 lines were refused"):
+        run(written(tmp_path, "payments.csv", "\n".join(rows)))
+
+    assert Accumulation.objects.get().payment_id == "b"
+
+
+def test_what_came_before_a_line_that_ends_the_table_is_recorded(tmp_path: Path) -> None:
+    client()
+    rows = ["payment_id,client_id,user_id,amount_usd", "a,client-1,7,5", 'b,client-1,"7"x,5', "c,client-1,7,5"]
+
+    with pytest.raises(CommandError, match=r"after line 2 is no table any more.*What came before is recorded"):
+        run(written(tmp_path, "payments.csv", "\n".join(rows)))
+
+    assert Accumulation.objects.get().payment_id == "a"
+
+
+def test_a_report_is_of_this_run_and_never_written_over_the_file(tmp_path: Path) -> None:
+    client()
+    path = written(tmp_path, "export.jsonl", lines_of(payment()))
+    report = written(tmp_path, "export.jsonl.refused.jsonl", "what an earlier run refused")
+
+    with pytest.raises(CommandError, match="would be written over"):
+        run(path, report=path)
+    run(path)
+
+    assert path.read_text() == lines_of(payment())
+    assert not report.exists()
 
 
 def test_nothing_is_imported_while_the_intake_is_paused(tmp_path: Path) -> None:

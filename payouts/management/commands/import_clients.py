@@ -6,7 +6,6 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 from config.lib.errors import RefusedError, SluiceError
 from config.lib.problems import InvalidFieldsError
 from config.lib.progress import FileProgress
-from config.lib.record_files import Line, RefusalReport, UnreadableFileError, read_lines
+from config.lib.record_files import Line, RefusalReport, UnreadableFileError, opened, portions, read_lines
 from config.lib.shell import shell_actor
 from payouts.services.client_import import FIELD_NAMES, ClientPlan, carry_out, once_each, plan_clients
 
@@ -53,12 +52,11 @@ class Command(BaseCommand):
         self._is_dry: bool = options["dry_run"]
         self._reason: str = options["reason"].strip() or f"imported from {path.name}"
         try:
-            # newline="": the csv module counts the line breaks inside quotes itself.
-            with path.open(encoding="utf-8-sig", newline="") as file, closing(RefusalReport(report)) as refused:
+            with opened(path) as file, closing(RefusalReport(report, about=path)) as refused:
                 counted = self._import(file, refused, is_csv=path.suffix.lower() == ".csv")
         except UnreadableFileError as error:
             raise CommandError(f"{path}: {error} What came before is done.") from None
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
             raise CommandError(f"{path} cannot be read to its end: {error}. What came before is done.") from None
         self._tell(counted, report)
 
@@ -66,7 +64,7 @@ class Command(BaseCommand):
         counted: Counter[str] = Counter()
         lines = once_each(read_lines(file, is_csv=is_csv, field_names=FIELD_NAMES))
         progress = FileProgress(self.stderr, file, noun="clients")
-        while chunk := list(islice(lines, _AT_ONCE)):
+        for chunk in portions(lines, _AT_ONCE):
             for line, end in self._ended(chunk):
                 if isinstance(end, SluiceError):
                     refused.add(line.number, end)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections import Counter
 from contextlib import closing
-from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from config.lib.errors import SluiceError
 from config.lib.progress import FileProgress
-from config.lib.record_files import Line, RefusalReport, UnreadableFileError, read_lines
+from config.lib.record_files import Line, RefusalReport, UnreadableFileError, opened, portions, read_lines
 from config.lib.shell import shell_actor
 from hostpay.services import PausedError
 from payouts.services.bulk import Ended, record_payments
@@ -54,12 +53,11 @@ class Command(BaseCommand):
             raise CommandError("A source has 1 to 32 letters, digits and underscores, and begins with no digit.")
         report: Path = options["report"] or path.with_name(f"{path.name}.refused.jsonl")
         try:
-            # newline="": the csv module counts the line breaks inside quotes itself.
-            with path.open(encoding="utf-8-sig", newline="") as file, closing(RefusalReport(report)) as refused:
+            with opened(path) as file, closing(RefusalReport(report, about=path)) as refused:
                 counted = self._import(file, source, refused, is_csv=path.suffix.lower() == ".csv")
         except UnreadableFileError as error:
             raise CommandError(f"{path}: {error} What came before is recorded.") from None
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
             raise CommandError(f"{path} cannot be read to its end: {error}. What came before is recorded.") from None
         self._tell(counted, report)
 
@@ -67,7 +65,7 @@ class Command(BaseCommand):
         counted: Counter[str] = Counter()
         lines = read_lines(file, is_csv=is_csv, field_names=FIELD_NAMES)
         progress = FileProgress(self.stderr, file, noun="payments")
-        while chunk := list(islice(lines, _AT_ONCE)):
+        for chunk in portions(lines, _AT_ONCE):
             try:
                 counted += _recorded(chunk, source, refused)
             except PausedError as pause:
