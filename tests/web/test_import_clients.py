@@ -101,7 +101,7 @@ def test_it_wants_a_reason_and_keeps_the_file(operator: Browser) -> None:
     ("text", "name", "words"),
     [
         ("external_id,wallet\nx,y\n", "clients.csv", "it has wallet"),
-        ('external_id\n"open\n', "clients.csv", "is no line of a table"),
+        ('external_id\n"open\n', "clients.csv", "is no table any more"),
         ("", "clients.csv", "empty"),
         ("x" * (512 * 1024 + 1), "clients.jsonl", "at most 512 KiB"),
         ('{"external_id": "x"}\n' * 2001, "clients.jsonl", "more than 2000"),
