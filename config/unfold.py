@@ -96,6 +96,7 @@ UNFOLD: dict[str, Any] = {
                 _item("NOWPayments", "payments", "payouts.nowpayment"),
                 _item("Deliveries", "move_to_inbox", "payouts.inboundevent"),
                 _item("Void before they came", "event_busy", "payouts.voidorder"),
+                _item("Client changes", "history", "payouts.clientchange"),
                 _item("Destination changes", "edit_location_alt", "payouts.destinationchange"),
                 _item("API keys", "key", "payouts.apikey"),
                 _item("Request keys", "replay", "payouts.requestkey"),

@@ -1,6 +1,7 @@
 from payouts.admin import (
     accumulations,
     api_keys,
+    client_changes,
     clients,
     destinations,
     failed_tries,
@@ -15,6 +16,7 @@ from payouts.admin import (
 __all__ = (
     "accumulations",
     "api_keys",
+    "client_changes",
     "clients",
     "destinations",
     "failed_tries",

@@ -13,7 +13,9 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from unfold.widgets import UnfoldAdminTextInputWidget
 
+from config.lib import audit
 from config.lib.adminkit import cells
 from config.lib.adminkit.admins import ListAdmin
 from config.lib.adminkit.links import linked, list_of
@@ -22,8 +24,8 @@ from config.lib.adminkit.pages import Facts, Table, columns, facts
 from config.lib.money import usd_text
 from config.lib.problems import InvalidFieldsError
 from payouts.admin.client_import import IMPORT, import_view
-from payouts.models import Accumulation, AccumulationStatus, Client
-from payouts.services import check_destination
+from payouts.models import Accumulation, AccumulationStatus, Client, ClientChange
+from payouts.services.clients import CHANGEABLE, DESTINATION, change_client, check_new, check_terms, create_client
 
 _RECENT = 20
 
@@ -38,16 +40,30 @@ else:
 class ClientForm(_ClientModelForm):
     """A client's terms; a destination is given once, when the client is made."""
 
+    reason = forms.CharField(
+        label="why",
+        max_length=500,
+        widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
+        help_text="Goes into the history, with your name.",
+    )
+
     def clean(self) -> dict[str, Any]:
         given = super().clean() or {}
-        destination = {name: given.get(name, "") for name in ("wallet_address", "payout_currency", "payout_network")}
-        if all(destination.values()):
+        # What a form of its own fields has found wrong already is said once.
+        if not self.errors:
             try:
-                check_destination(**destination)
+                self._check(given)
             except InvalidFieldsError as refusal:
                 for error in refusal.errors:
                     self.add_error(error.field, f"It {error.detail}.")
         return given
+
+    def _check(self, given: dict[str, Any]) -> None:
+        terms = {name: given[name] for name in CHANGEABLE}
+        if self.instance.pk:
+            check_terms(Client(**terms))
+        else:
+            check_new(Client(external_id=given["external_id"], **terms, **{name: given[name] for name in DESTINATION}))
 
 
 @admin.register(Client)
@@ -66,6 +82,7 @@ class ClientAdmin(ListAdmin[Client]):
         (None, {"fields": (("external_id", "name"), ("strategy", "payout_threshold_usd"))}),
         ("Destination", {"fields": ("wallet_address", ("payout_currency", "payout_network"))}),
         ("Fee", {"fields": ("fee_percent",)}),
+        ("History", {"fields": ("reason",)}),
     )
 
     def get_urls(self) -> list[URLPattern]:
@@ -85,6 +102,20 @@ class ClientAdmin(ListAdmin[Client]):
     def has_delete_permission(self, request: HttpRequest, obj: Client | None = None) -> bool:
         return False
 
+    def save_model(self, request: HttpRequest, obj: Client, form: Any, change: bool) -> None:  # noqa: FBT001 (Django's)
+        """By the services, which record who changed what and why."""
+        given, actor = form.cleaned_data, audit.admin(request.user.get_username())
+        if change:
+            changes = {name: given[name] for name in CHANGEABLE if name in form.changed_data}
+            change_client(client_id=obj.pk, changes=changes, actor=actor, reason=given["reason"])
+            return
+        made = create_client(
+            **{name: given[name] for name in ("external_id", *CHANGEABLE, *DESTINATION)},
+            actor=actor,
+            reason=given["reason"],
+        )
+        obj.pk = made.pk
+
     def get_readonly_fields(self, request: HttpRequest, obj: Client | None = None) -> tuple[str, ...]:
         # Payments name the client by it; and a destination changes by an operation of its own, after a time to think.
         return ("external_id", "wallet_address", "payout_currency", "payout_network") if obj else ()
@@ -99,7 +130,7 @@ class ClientAdmin(ListAdmin[Client]):
         client = self.get_object(request, object_id)
         if client is not None and not self.has_view_permission(request, client):
             raise PermissionDenied
-        sections = [] if client is None else [_owed(client), _latest(client)]
+        sections = [] if client is None else [_owed(client), _latest(client), _changes(client)]
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), "sections": sections})
 
     @admin.display(description="client", ordering="external_id")
@@ -176,4 +207,25 @@ def _latest(client: Client) -> Table:
             for each in latest
         ],
         empty="No payment yet.",
+    )
+
+
+def _changes(client: Client) -> Table:
+    latest = ClientChange.objects.filter(client=client)[:_RECENT]
+    return Table(
+        title="Changes",
+        note=cells.link(list_of(ClientChange, f"q={client.external_id}"), "all of them"),
+        columns=columns("When", "What", "Before", "After", "By", "Why"),
+        rows=[
+            (
+                cells.when(each.created_at),
+                each.field,
+                each.before or cells.NOTHING,
+                each.after or cells.NOTHING,
+                each.actor,
+                each.reason or cells.NOTHING,
+            )
+            for each in latest
+        ],
+        empty="None is known.",
     )

@@ -12,13 +12,15 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config.lib.api import MayOperate, ReadList, StrictSerializer, caller
-from config.lib.filters import Filters, Text
+from config.lib.filters import Choice, Filters, Moment, Text
 from config.lib.money import AmountError, parse_money
 from payouts.api.idempotency import KEY_PARAMETER, idempotent
 from payouts.api.reading import ClientSerializer
-from payouts.models import Client, DestinationChange, Strategy
+from payouts.models import Client, ClientChange, DestinationChange, Strategy
 from payouts.services import NETWORKS
 from payouts.services.clients import (
+    CHANGEABLE,
+    DESTINATION,
     cancel_destination_change,
     change_client,
     create_client,
@@ -54,6 +56,9 @@ class TermsSerializer(StrictSerializer):
     strategy = serializers.ChoiceField(Strategy.choices, required=False)
     payout_threshold_usd = Amount(integer_digits=12, decimals=8, required=False, allow_null=True)
     fee_percent = Amount(integer_digits=2, decimals=4, required=False, allow_null=True)
+    reason = serializers.CharField(
+        max_length=1000, required=False, allow_blank=True, help_text="Goes into the client's history."
+    )
 
 
 class DestinationSerializer(StrictSerializer):
@@ -118,18 +123,46 @@ class ClientCreation(APIView):
         return Response(ClientSerializer(_fresh(client.pk)).data, status=201)
 
 
-class ClientChange(APIView):
+class TermsChange(APIView):
     permission_classes = (MayOperate,)
 
     @extend_schema(summary="Change a client's terms", request=TermsSerializer, responses=ClientSerializer)
     def patch(self, request: Request, pk: int) -> Response:
         """What was recorded before keeps the old terms. The destination has an address of its own."""
         given = _checked(TermsSerializer, request)
+        reason = given.pop("reason", "")
         try:
-            client = change_client(client_id=pk, changes=given, actor=caller(request))
+            client = change_client(client_id=pk, changes=given, actor=caller(request), reason=reason)
         except Client.DoesNotExist:
             raise Http404 from None
         return Response(ClientSerializer(_fresh(client.pk)).data)
+
+
+class ClientChangeSerializer(serializers.Serializer[ClientChange]):
+    id = serializers.IntegerField()
+    client_id = serializers.CharField(source="client.external_id")
+    field = serializers.CharField()
+    before = serializers.CharField(help_text="Empty where there was nothing.")
+    after = serializers.CharField(help_text="Empty where there is nothing any more.")
+    actor = serializers.CharField()
+    reason = serializers.CharField()
+    created_at = serializers.DateTimeField()
+
+
+class ClientChangeList(ReadList[ClientChange]):
+    """What was changed of clients, by whom and why; what a new client begins with are changes from nothing.
+
+    Filters: `client` (its external id), `field`, `created_from`, `created_before`.
+    """
+
+    queryset = ClientChange.objects.select_related("client")
+    serializer_class = ClientChangeSerializer
+    filters = Filters(
+        client=Text("client__external_id"),
+        field=Choice("field", (*CHANGEABLE, *DESTINATION)),
+        created_from=Moment("created_at__gte"),
+        created_before=Moment("created_at__lt"),
+    )
 
 
 class DestinationRequest(APIView):

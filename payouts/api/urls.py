@@ -5,11 +5,12 @@ from django.urls import path
 from config.lib.api import by_method
 from payouts.api.bulk import receive_payments
 from payouts.api.clients import (
-    ClientChange,
+    ClientChangeList,
     ClientCreation,
     DestinationCancel,
     DestinationChangeList,
     DestinationRequest,
+    TermsChange,
 )
 from payouts.api.nowpayments import receive_notification
 from payouts.api.payments import receive_payment
@@ -34,8 +35,9 @@ urlpatterns = [
     path("payments/bulk/", receive_payments, name="payments-bulk"),
     path("webhooks/nowpayments/", receive_notification, name="nowpayments_webhook"),
     path("clients/", by_method(GET=ClientList.as_view(), POST=ClientCreation.as_view()), name="clients"),
-    path("clients/<int:pk>/", by_method(GET=ClientDetail.as_view(), PATCH=ClientChange.as_view()), name="client"),
+    path("clients/<int:pk>/", by_method(GET=ClientDetail.as_view(), PATCH=TermsChange.as_view()), name="client"),
     path("clients/<int:pk>/destination-changes/", DestinationRequest.as_view(), name="client-destination-changes"),
+    path("client-changes/", ClientChangeList.as_view(), name="client-changes"),
     path("destination-changes/", DestinationChangeList.as_view(), name="destination-changes"),
     path("destination-changes/<int:pk>/cancel/", DestinationCancel.as_view(), name="destination-change-cancel"),
     path("accumulations/", AccumulationList.as_view(), name="accumulations"),

@@ -6,6 +6,7 @@ from payouts.models.accumulation import (
 )
 from payouts.models.api_key import ApiKey, Scope
 from payouts.models.client import Client, Strategy
+from payouts.models.client_change import ClientChange
 from payouts.models.destination import DestinationChange
 from payouts.models.failed_tries import FailedTries, RejectedDeliveries, TryKind
 from payouts.models.inbound import (
@@ -54,6 +55,7 @@ __all__ = (
     "AccumulationStatusChange",
     "ApiKey",
     "Client",
+    "ClientChange",
     "DestinationChange",
     "EndpointStatus",
     "FailedTries",

@@ -22,15 +22,17 @@ from config.lib.record_files import Line
 from payouts.models import Client, DestinationChange
 from payouts.services.clients import (
     CHANGEABLE,
+    DESTINATION,
+    as_text,
     change_client,
     check_external_id,
+    check_new,
     check_terms,
     create_client,
     request_destination_change,
 )
 from payouts.services.destinations import check_destination
 
-DESTINATION: Final = ("wallet_address", "payout_currency", "payout_network")
 FIELD_NAMES: Final = ("external_id", *CHANGEABLE, *DESTINATION)
 # Digits before and after the point.
 _AMOUNTS: Final = {"payout_threshold_usd": (12, 8), "fee_percent": (2, 4)}
@@ -96,10 +98,12 @@ def carry_out(*, plan: ClientPlan, actor: Actor, reason: str) -> None:
     """
     with transaction.atomic():
         if plan.client_id is None:
-            create_client(external_id=plan.external_id, actor=actor, **{**plan.terms, **plan.destination})
+            create_client(
+                external_id=plan.external_id, actor=actor, reason=reason, **{**plan.terms, **plan.destination}
+            )
             return
         if plan.terms:
-            change_client(client_id=plan.client_id, changes=plan.terms, actor=actor)
+            change_client(client_id=plan.client_id, changes=plan.terms, actor=actor, reason=reason)
         if plan.destination:
             request_destination_change(client_id=plan.client_id, actor=actor, reason=reason, **plan.destination)
 
@@ -144,10 +148,9 @@ def _plan_new(external_id: str, terms: Mapping[str, Any], destination: Mapping[s
     if not destination.get("wallet_address"):
         raise InvalidFieldsError([FieldError("wallet_address", "required", "is required for a new client")])
     client = Client(external_id=external_id, **terms, **destination)
-    check_terms(client)
-    check_destination(**_destination_of(client))
+    check_new(client)
     changes = [
-        Change(field=name, before="", after=_text(getattr(client, name))) for name in (*CHANGEABLE, *DESTINATION)
+        Change(field=name, before="", after=as_text(getattr(client, name))) for name in (*CHANGEABLE, *DESTINATION)
     ]
     return ClientPlan(
         external_id=external_id,
@@ -174,7 +177,7 @@ def _plan_known(
             next_step="Cancel that one first.",
         )
     changes = [
-        Change(field=name, before=_text(getattr(client, name)), after=_text(value))
+        Change(field=name, before=as_text(getattr(client, name)), after=as_text(value))
         for name, value in other_terms.items()
     ]
     for name, value in other_terms.items():
@@ -237,10 +240,6 @@ def _value(name: str, value: object) -> str | Decimal | None:
 
 def _destination_of(of: Client | DestinationChange) -> dict[str, str]:
     return {name: getattr(of, name) for name in DESTINATION}
-
-
-def _text(value: object) -> str:
-    return "" if value is None else f"{value.normalize():f}" if isinstance(value, Decimal) else str(value)
 
 
 def _storable(ids: Iterable[str]) -> list[str]:

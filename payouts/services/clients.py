@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from django.conf import settings
 from django.db import transaction
@@ -17,12 +18,13 @@ from config.lib.audit import Actor
 from config.lib.columns import USD_LIMIT
 from config.lib.errors import RefusedError
 from config.lib.problems import FieldError, InvalidFieldsError
-from payouts.models import Client, DestinationChange, Strategy
+from payouts.models import Client, ClientChange, DestinationChange, Strategy
 from payouts.services.destinations import check_destination
 
 logger = logging.getLogger(__name__)
 
-CHANGEABLE = ("name", "strategy", "payout_threshold_usd", "fee_percent")
+CHANGEABLE: Final = ("name", "strategy", "payout_threshold_usd", "fee_percent")
+DESTINATION: Final = ("wallet_address", "payout_currency", "payout_network")
 _EXTERNAL_ID = re.compile(r"[\x21-\x7e]{1,64}")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _LONGEST_NAME = 120
@@ -45,11 +47,14 @@ def create_client(
     strategy: str = Strategy.THRESHOLD,
     payout_threshold_usd: Decimal | None = None,
     fee_percent: Decimal | None = None,
+    reason: str = "",
 ) -> Client:
     """Make a client; its destination is in force at once, as there is nothing yet that could be led astray.
 
+    What it begins with is its first changes, from nothing.
+
     Raises:
-        InvalidFieldsError: what is wrong with which field.
+        InvalidFieldsError: all that is wrong, with which field.
         ClientExistsError: the id is taken.
     """
     client = Client(
@@ -62,28 +67,25 @@ def create_client(
         payout_threshold_usd=payout_threshold_usd,
         fee_percent=fee_percent,
     )
-    check_external_id(external_id)
-    check_terms(client)
-    check_destination(wallet_address=wallet_address, payout_currency=payout_currency, payout_network=payout_network)
+    check_new(client)
     with transaction.atomic():
         found, is_new = Client.objects.get_or_create(
-            external_id=external_id,
-            defaults={
-                name: getattr(client, name)
-                for name in (*CHANGEABLE, "wallet_address", "payout_currency", "payout_network")
-            },
+            external_id=external_id, defaults={name: getattr(client, name) for name in (*CHANGEABLE, *DESTINATION)}
         )
+        if is_new:
+            begins_with = {name: (None, getattr(client, name)) for name in (*CHANGEABLE, *DESTINATION)}
+            _record(found, begins_with, actor=actor, reason=reason)
     if not is_new:
         raise ClientExistsError(why=f"Client {external_id} exists already.", next_step="Change it, or take another id.")
     logger.info("client made", extra={"client": external_id, "actor": str(actor)})
     return found
 
 
-def change_client(*, client_id: int, changes: Mapping[str, Any], actor: Actor) -> Client:
+def change_client(*, client_id: int, changes: Mapping[str, Any], actor: Actor, reason: str = "") -> Client:
     """Change name, strategy, payout threshold or fee; what was recorded before keeps the old ones.
 
     Raises:
-        InvalidFieldsError: what is wrong with which field.
+        InvalidFieldsError: all that is wrong, with which field.
         Client.DoesNotExist: there is none.
     """
     strange = [
@@ -93,14 +95,38 @@ def change_client(*, client_id: int, changes: Mapping[str, Any], actor: Actor) -
         raise InvalidFieldsError(strange)
     with transaction.atomic():
         client = Client.objects.select_for_update().get(pk=client_id)
-        before = {name: getattr(client, name) for name in changes}
-        for name, value in changes.items():
+        moved = {
+            name: (getattr(client, name), value) for name, value in changes.items() if value != getattr(client, name)
+        }
+        for name, (_, value) in moved.items():
             setattr(client, name, value)
         check_terms(client)
-        client.save()
-    was = ", ".join(f"{name} {before[name]} to {changes[name]}" for name in sorted(changes))
-    logger.info("client changed", extra={"client": client.external_id, "actor": str(actor), "changes": was})
+        if moved:
+            client.save(update_fields=(*moved, "updated_at"))
+            _record(client, moved, actor=actor, reason=reason)
+    logger.info("client changed", extra={"client": client.external_id, "actor": str(actor), "changes": sorted(moved)})
     return client
+
+
+def _record(client: Client, moved: Mapping[str, tuple[object, object]], *, actor: Actor, reason: str) -> None:
+    """The history of what was changed, in the transaction that changes it."""
+    ClientChange.objects.bulk_create(
+        ClientChange(
+            client=client,
+            field=name,
+            before=as_text(before),
+            after=as_text(after),
+            actor=str(actor),
+            reason=reason.strip(),
+        )
+        for name, (before, after) in moved.items()
+        if as_text(before) != as_text(after)
+    )
+
+
+def as_text(value: object) -> str:
+    """A field's value as histories and plans show it: empty for nothing, amounts without trailing zeros."""
+    return "" if value is None else f"{value.normalize():f}" if isinstance(value, Decimal) else str(value)
 
 
 def request_destination_change(
@@ -189,6 +215,23 @@ def _apply(change_id: int, now: datetime) -> bool:
         change.save()
     logger.info("destination changed", extra={"change": change.pk})
     return True
+
+
+def check_new(client: Client) -> None:
+    """Go on only with a client that could be made, whose id may be taken; raises InvalidFieldsError with all errors."""
+    checks: tuple[Callable[[], None], ...] = (
+        partial(check_external_id, client.external_id),
+        partial(check_terms, client),
+        partial(check_destination, **{name: getattr(client, name) for name in DESTINATION}),
+    )
+    errors: list[FieldError] = []
+    for check in checks:
+        try:
+            check()
+        except InvalidFieldsError as refusal:
+            errors.extend(refusal.errors)
+    if errors:
+        raise InvalidFieldsError(errors)
 
 
 def check_external_id(external_id: str) -> None:

@@ -265,6 +265,12 @@ def _others(payment: HostPayment, accumulation: Accumulation) -> None:
         review_since=now,
     )
     asked.record_birth(actor=ACTOR, reason="NOWPayments told of it")
+    payouts.change_client(
+        client_id=accumulation.client.pk,
+        changes={"payout_threshold_usd": Decimal(75)},
+        actor=ACTOR,
+        reason="Asked for it.",
+    )
     payouts.request_destination_change(
         client_id=accumulation.client.pk,
         wallet_address="0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC",

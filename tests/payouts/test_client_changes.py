@@ -1,0 +1,160 @@
+"""INC-15: what is changed of a client leaves a row with both values, who and why, over whichever way it came."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import IntegrityError, connection, transaction
+from django.test import Client as Browser
+
+from payouts.models import Client, ClientChange
+from payouts.services import create_api_key
+from payouts.services.clients import change_client
+from tests import factories
+from tests.factories import ACTOR, WALLET
+
+pytestmark = pytest.mark.django_db
+
+FORM = {"name": "", "strategy": "threshold", "payout_threshold_usd": "50", "fee_percent": "", "reason": "ticket 7"}
+
+
+def rows() -> list[tuple[str, str, str, str]]:
+    """(field, before, after, reason), oldest first."""
+    return list(ClientChange.objects.order_by("id").values_list("field", "before", "after", "reason"))
+
+
+@pytest.fixture
+def secret() -> str:
+    return create_api_key(name="operator", scopes=["ops", "read"], actor=ACTOR)[1]
+
+
+@pytest.fixture
+def call(secret: str) -> Any:
+    def call(method: str, url: str, content: Any = None) -> Any:
+        body = b"" if content is None else json.dumps(content).encode()
+        headers = {"authorization": f"Bearer {secret}"}
+        return Browser().generic(method, url, body, content_type="application/json", headers=headers)
+
+    return call
+
+
+def test_inc15_a_change_over_the_api_is_a_row_for_each_field(call: Any, secret: str) -> None:
+    of = factories.client(fee_percent=Decimal("1.5"))
+
+    answer = call(
+        "PATCH",
+        f"/api/v1/clients/{of.pk}/",
+        {"fee_percent": "99.9", "payout_threshold_usd": "50", "name": "Bakery", "reason": "as agreed"},
+    )
+
+    assert answer.status_code == 200
+    # The threshold was 50 before.
+    assert rows() == [("name", "", "Bakery", "as agreed"), ("fee_percent", "1.5", "99.9", "as agreed")]
+    fee = ClientChange.objects.get(field="fee_percent")
+    assert (fee.client, fee.actor) == (of, f"api:{secret[:11]}")
+
+
+def test_inc15_a_change_needs_no_reason_over_the_api(call: Any) -> None:
+    of = factories.client(fee_percent=Decimal("1.5"))
+
+    assert call("PATCH", f"/api/v1/clients/{of.pk}/", {"fee_percent": None}).status_code == 200
+
+    assert rows() == [("fee_percent", "1.5", "", "")]
+
+
+def test_inc15_what_is_refused_or_changes_nothing_leaves_no_row(call: Any) -> None:
+    of = factories.client(fee_percent=Decimal("1.5"))
+
+    refused = call("PATCH", f"/api/v1/clients/{of.pk}/", {"fee_percent": "1.6", "payout_threshold_usd": "0"})
+    same = call("PATCH", f"/api/v1/clients/{of.pk}/", {"fee_percent": "1.50"})
+
+    assert (refused.status_code, same.status_code) == (400, 200)
+    assert rows() == []
+    of.refresh_from_db()
+    assert of.fee_percent == Decimal("1.5")
+
+
+def test_inc15_what_a_new_client_begins_with_is_told_as_well(call: Any) -> None:
+    call("POST", "/api/v1/clients/",
+         {"external_id": "bakery", "wallet_address": WALLET, "payout_threshold_usd": "50.50", "reason": "signed up"})  # fmt: skip
+
+    assert rows() == [
+        ("strategy", "", "threshold", "signed up"),
+        ("payout_threshold_usd", "", "50.5", "signed up"),
+        ("wallet_address", "", WALLET, "signed up"),
+        ("payout_currency", "", "usdt", "signed up"),
+        ("payout_network", "", "eth", "signed up"),
+    ]
+
+
+def test_inc15_a_change_by_a_form_is_a_row_with_the_operators_name(admin_client: Browser) -> None:
+    of = factories.client(fee_percent=Decimal("1.5"))
+    url = f"/admin/payouts/client/{of.pk}/change/"
+
+    without = admin_client.post(url, {**FORM, "reason": ""})
+    answer = admin_client.post(url, FORM)
+
+    assert (without.status_code, answer.status_code) == (200, 302)
+    assert rows() == [("fee_percent", "1.5", "", "ticket 7")]
+    assert ClientChange.objects.get().actor == "admin:admin"
+    page = admin_client.get(url).content.decode()
+    assert "ticket 7" in page
+    assert "admin:admin" in page
+
+
+def test_inc15_a_client_made_by_a_form_is_told_too(admin_client: Browser) -> None:
+    made = {"external_id": "bakery", "wallet_address": WALLET, "payout_currency": "usdt", "payout_network": "eth"}
+
+    refused = admin_client.post("/admin/payouts/client/add/", {**FORM, **made, "payout_network": "btc"})
+    answer = admin_client.post("/admin/payouts/client/add/", {**FORM, **made})
+
+    assert (refused.status_code, answer.status_code) == (200, 302)
+    assert "It must be one whose addresses we can check" in refused.content.decode()
+    assert Client.objects.get().external_id == "bakery"
+    assert ("wallet_address", "", WALLET, "ticket 7") in rows()
+
+
+def test_inc15_a_change_by_an_import_is_a_row_with_its_reason(tmp_path: Path) -> None:
+    of = factories.client(fee_percent=Decimal("1.5"))
+    path = tmp_path / "clients.csv"
+    path.write_text(f"external_id,fee_percent\n{of.external_id},2.5\n", encoding="utf-8")
+
+    call_command("import_clients", str(path), reason="new terms", verbosity=0)
+
+    assert rows() == [("fee_percent", "1.5", "2.5", "new terms")]
+    assert ClientChange.objects.get().actor.startswith("command:")
+
+
+def test_inc15_the_api_shows_the_history(call: Any) -> None:
+    of = factories.client(fee_percent=Decimal("1.5"))
+    change_client(client_id=of.pk, changes={"fee_percent": None, "name": "Bakery"}, actor=ACTOR, reason="as agreed")
+
+    (shown,) = call("GET", f"/api/v1/client-changes/?client={of.external_id}&field=fee_percent").json()["results"]
+
+    row = ClientChange.objects.get(field="fee_percent")
+    assert shown == {
+        "id": row.pk,
+        "client_id": of.external_id,
+        "field": "fee_percent",
+        "before": "1.5",
+        "after": "",
+        "actor": str(ACTOR),
+        "reason": "as agreed",
+        "created_at": shown["created_at"],
+    }
+
+
+@pytest.mark.parametrize("change", ["UPDATE payouts_clientchange SET reason = 'x'", "DELETE FROM payouts_clientchange"])
+def test_inc15_the_history_is_neither_changed_nor_deleted(change: str) -> None:
+    of = factories.client(fee_percent=Decimal("1.5"))
+    change_client(client_id=of.pk, changes={"fee_percent": None}, actor=ACTOR, reason="as agreed")
+
+    with pytest.raises(IntegrityError, match="is refused"), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(change)
+
+    assert rows() == [("fee_percent", "1.5", "", "as agreed")]
