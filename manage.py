@@ -8,8 +8,17 @@ import sys
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     from django.core.management import execute_from_command_line
+    from django.db import OperationalError
 
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except OperationalError as error:
+        from config.starting import why_no_database
+
+        why = why_no_database(error)
+        if not why:
+            raise
+        sys.exit(why)
 
 
 if __name__ == "__main__":

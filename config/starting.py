@@ -11,10 +11,12 @@ import os
 from collections.abc import Iterable, Mapping
 
 from django.conf import settings
+from django.db import OperationalError, connection
 
 from config.env import SIGNER_ONLY, SettingsError
 from config.lib.errors import PermanentError, ProviderError, SluiceError, TransientError
 from config.lib.money import USDT
+from config.stack.paths import State
 from hostpay import gateways
 
 logger = logging.getLogger(__name__)
@@ -92,6 +94,20 @@ def contract_in_words() -> str:
     if decimals != USDT.decimals:
         raise UnfitError(f"the token at {address} has {decimals} decimals, and USDT has {USDT.decimals}")
     return f"{len(code)} bytes of code at {address}, {decimals} decimals"
+
+
+def why_no_database(error: OperationalError) -> str:
+    """What to do about a command that could not reach the database; empty if it could, and something else is wrong."""
+    if getattr(error.__cause__, "pgcode", None) is not None or connection.connection is not None:
+        return ""
+    host, state = str(settings.DATABASES["default"]["HOST"]), State(settings.STATE_DIR)
+    is_embedded = host == os.fspath(state.sockets)
+    if is_embedded and not any(state.sockets.glob(".s.PGSQL.*")):
+        return (
+            f"No stack runs in {state.root}: start it (`make run`), or name in STATE the folder of the one that runs."
+        )
+    where = f"the stack in {state.root}" if is_embedded else "DATABASE_URL"
+    return f"The database of {where} cannot be reached: {str(error).strip()}"
 
 
 def _check(*, is_strict: bool) -> None:
