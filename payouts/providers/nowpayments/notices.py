@@ -23,6 +23,7 @@ _PLAIN_DECIMAL: Final = re.compile(r"(0|[1-9][0-9]{0,29})(\.[0-9]{1,30})?")
 _MOST: Final = Decimal(10) ** 30
 _FINEST_EXPONENT: Final = -30
 _LONGEST_TEXT: Final = 256
+_MOST_EXTRA_IDS: Final = 1000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -60,11 +61,12 @@ class PaymentNotice:
 
     `word` is None when it is one we do not know, `status_text` is what was said. Amounts are None where nothing was
     said. `outcome_amount` of `outcome_currency` is what reached us, after the provider's fees; `price_amount` is what
-    was asked for, and a repeated deposit (`parent_payment_id`) repeats that of the first.
+    was asked for, and a repeated deposit (`parent_payment_id`) repeats that of the first, which lists it in `extra_ids`.
     """
 
     payment_id: str
     parent_payment_id: str
+    extra_ids: tuple[str, ...]
     word: Word | None
     status_text: str
     order_id: str
@@ -128,6 +130,7 @@ def _payment(content: Mapping[str, Any]) -> PaymentNotice:
     return PaymentNotice(
         payment_id=_id(content, "payment_id"),
         parent_payment_id="" if _is_absent(content.get("parent_payment_id")) else _id(content, "parent_payment_id"),
+        extra_ids=_extra_ids(content.get("payment_extra_ids")),
         word=_WORDS.get(said),
         status_text=said[:32],
         order_id=_text(content, "order_id"),
@@ -149,8 +152,20 @@ def _is_absent(value: object) -> bool:
     return value is None or (isinstance(value, str) and value in {"", "null"})
 
 
+def _extra_ids(value: object) -> tuple[str, ...]:
+    """The payments that later deposits to this one's address became, each once."""
+    if _is_absent(value):
+        return ()
+    if not isinstance(value, list) or len(value) > _MOST_EXTRA_IDS:
+        raise BadNoticeError(f"payment_extra_ids is no list of at most {_MOST_EXTRA_IDS} ids.")
+    return tuple(dict.fromkeys(_read_id(each, "payment_extra_ids") for each in value))
+
+
 def _id(content: Mapping[str, Any], name: str) -> str:
-    value = content.get(name)
+    return _read_id(content.get(name), name)
+
+
+def _read_id(value: object, name: str) -> str:
     text = str(value) if type(value) is int else value
     if not isinstance(text, str) or not _ID.fullmatch(text):
         raise BadNoticeError(f"{name} is no id.")

@@ -71,7 +71,7 @@ def test_nobody_asks_before_its_time(provider: ScriptedServer) -> None:
     advance_payment(payment_pk=known().pk, actor=ACTOR)
 
     assert provider.asked == []
-    assert due_payments(now=timezone.now(), limit=10) == []
+    assert known().pk not in due_payments(now=timezone.now(), limit=10)
 
 
 def test_a_provider_that_is_away_is_asked_again(provider: ScriptedServer) -> None:
@@ -126,6 +126,51 @@ def test_what_is_booked_is_looked_at_three_times_more(provider: ScriptedServer) 
     assert [round(wait_of(look()) / timedelta(days=1)) for _ in range(2)] == [6, 23]
     assert look().next_action_at is None
     assert Accumulation.objects.count() == 1
+
+
+def test_a_later_deposit_that_an_answer_about_the_first_lists_is_asked_for(provider: ScriptedServer) -> None:
+    client()
+    tell(payment_extra_ids=None)
+    provider.say(
+        Reply(body=answer(payment_extra_ids=[5524759999]).encode()),
+        Reply(body=answer(payment_id="5524759999", parent_payment_id=None, outcome_amount="0.002").encode()),
+    )
+
+    look()
+    later = known("5524759999")
+    assert (later.parent_payment_id, later.accumulation) == ("5524759814", None)
+    advance_payment(payment_pk=later.pk, actor=ACTOR)
+
+    assert [asked.path for asked in provider.asked] == ["/v1/payment/5524759814", "/v1/payment/5524759999"]
+    assert Accumulation.objects.get(payment_id="5524759999").gross_usd == Decimal(6)
+
+
+def test_a_later_deposit_booked_before_the_first_lists_it_is_told_of(provider: ScriptedServer) -> None:
+    client()
+    tell(payment_id=5524759999, payment_extra_ids=None)
+
+    tell(payment_extra_ids=[5524759999, 5524759814])
+
+    assert known("5524759999").parent_payment_id == "5524759814"
+    assert known("5524759999").review_reason.startswith("It is a later deposit of payment 5524759814")
+    assert NowPayment.objects.count() == 2
+
+
+def test_what_a_later_deposit_lists_are_no_deposits_of_its_own() -> None:
+    client()
+
+    tell(parent_payment_id=5524759000, payment_extra_ids=[5524759814, 5524759815])
+
+    assert list(NowPayment.objects.values_list("payment_id", flat=True)) == ["5524759814"]
+
+
+def test_one_that_is_listed_by_two_payments_is_for_a_person() -> None:
+    tell(payment_status="waiting", payment_extra_ids=[7])
+
+    tell(payment_id=6, payment_status="waiting", payment_extra_ids=[7])
+
+    assert known("7").parent_payment_id == "5524759814"
+    assert known("7").review_reason == "NOWPayments names two parents of it, 5524759814 and 6."
 
 
 def test_finished_without_an_outcome_is_not_yet(provider: ScriptedServer) -> None:

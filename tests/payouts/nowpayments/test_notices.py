@@ -53,6 +53,19 @@ def test_it_knows_every_status(word: Word) -> None:
     assert payment(body(payment_status=word.value)).word is word
 
 
+@pytest.mark.parametrize(
+    ("listed", "read"), [([5513339153, "7", 7], ("5513339153", "7")), ([], ()), ("null", ()), (None, ())]
+)
+def test_it_reads_the_later_deposits_that_a_payment_lists(listed: object, read: tuple[str, ...]) -> None:
+    assert payment(body(payment_extra_ids=listed)).extra_ids == read
+
+
+@pytest.mark.parametrize("listed", [{"0": 7}, 7, "7", [True], [None], [7.5], [[7]], [""], list(range(1001))])
+def test_a_list_of_later_deposits_that_is_none_is_refused(listed: object) -> None:
+    with pytest.raises(BadNoticeError, match="payment_extra_ids is no"):
+        read_notice(body(payment_extra_ids=listed))
+
+
 def test_it_has_no_word_for_a_status_it_does_not_know() -> None:
     told = payment(body(payment_status="teleported"))
 

@@ -12,12 +12,13 @@ from typing import Any
 
 import httpx
 import pytest
+from django.utils import timezone
 from pytest_django import Settings
 
 from config.stack.ports import answers, free_port
 from payouts import gateways
 from payouts.models import Accumulation, InboundEvent, NowPayment, Outcome
-from payouts.services import ingest_payment
+from payouts.services import advance_payment, due_payments, ingest_payment
 from tests.lib.servers import running
 from tests.payouts.nowpayments.sending import ACTOR, URL, work
 from tests.payouts.sending import client
@@ -170,6 +171,24 @@ def test_a_redeposit_heard_of_by_asking_alone_is_worth_what_arrived(sandbox: htt
     assert (child.parent_payment_id, child.review_reason) == (payment_id, "")
     assert child.status_changes.filter(reason__contains="is known only now").exists()
     assert Accumulation.objects.get(payment_id=child_id).gross_usd == Decimal("5.994")
+
+
+def test_a_redeposit_whose_notifications_are_lost_is_found_by_looking_at_the_first(sandbox: httpx.Client) -> None:
+    client()
+    payment_id = pay(sandbox, price_amount=500)
+    notified(5)
+    ask(sandbox, "/control/settings", {"lose": True})
+    child_id = str(ask(sandbox, f"/control/payments/{payment_id}/deposit", {"amount": "0.002"})["payment_id"])
+    wait(lambda: ask(sandbox, f"/v1/payment/{child_id}")["payment_status"] == "finished")
+
+    NowPayment.objects.filter(payment_id=payment_id).update(next_action_at=timezone.now())
+    for _ in range(2):
+        for payment_pk in due_payments(now=timezone.now(), limit=10):
+            advance_payment(payment_pk=payment_pk, actor=ACTOR)
+
+    assert NowPayment.objects.get(payment_id=child_id).parent_payment_id == payment_id
+    row = Accumulation.objects.get(payment_id=child_id)
+    assert (row.gross_usd, row.status) == (Decimal("5.994"), "pending")
 
 
 def test_a_wrong_key_learns_nothing(sandbox: httpx.Client) -> None:

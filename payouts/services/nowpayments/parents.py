@@ -1,0 +1,70 @@
+"""Later deposits to the address of a payment: payments of their own, which repeat its price.
+
+Notifications of the later one name the first as its parent; answers do not, but those about the first list the later
+ones. So one whose notifications are all lost is found by looking at the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from django.utils import timezone
+
+from config.lib.audit import Actor
+from config.lib.money import usd_text
+from payouts.models import Accumulation, InboundEvent, NowPayment, NowPaymentStatus
+from payouts.services.nowpayments.reviewing import open_review
+from payouts.services.nowpayments.told import Told
+
+
+def later_to_learn_of(payment: NowPayment, told: Told) -> list[str]:
+    """The later deposits that the payment names and that we do not know as such, sorted.
+
+    Only an original names them: what a later deposit lists would be its siblings, and its parent tells of these.
+    """
+    if payment.parent_payment_id or not told.later_ids:
+        return []
+    named = set(told.later_ids) - {payment.payment_id}
+    known = NowPayment.objects.filter(payment_id__in=named, parent_payment_id=payment.payment_id)
+    return sorted(named.difference(known.values_list("payment_id", flat=True)))
+
+
+def learn_of_later(payment: NowPayment, told: Told, event: InboundEvent, actor: Actor) -> None:
+    """Money came again to the payment's address: each is a payment of its own, due to be asked for if it is new."""
+    for later_id in later_to_learn_of(payment, told):
+        later, is_new = NowPayment.objects.select_for_update(of=("self",)).get_or_create(
+            payment_id=later_id,
+            defaults={
+                "parent_payment_id": payment.payment_id,
+                "status": NowPaymentStatus.WAITING,
+                "event": event,
+                "next_action_at": timezone.now(),
+            },
+        )
+        if is_new:
+            later.record_birth(actor=actor, reason=f"payment {payment.payment_id} names it as a later deposit")
+        elif not later.parent_payment_id:
+            fill_in(later, {"parent_payment_id": payment.payment_id}, actor)
+        else:
+            parents = f"{later.parent_payment_id} and {payment.payment_id}"
+            open_review(payment=later, actor=actor, reason=f"NOWPayments names two parents of it, {parents}.")
+
+
+def fill_in(payment: NowPayment, news: Mapping[str, Any], actor: Actor) -> None:
+    """Take in what earlier words left out, whatever told them: answers do not name a payment's parent."""
+    NowPayment.objects.filter(pk=payment.pk).update(**news)
+    payment.refresh_from_db()
+    if "parent_payment_id" in news and payment.accumulation is not None:
+        _tell_of_parent(payment, payment.accumulation, actor)
+
+
+def _tell_of_parent(payment: NowPayment, accumulation: Accumulation, actor: Actor) -> None:
+    """A parent that becomes known after the booking: it matters if the price was booked that it repeats."""
+    news = f"It is a later deposit of payment {payment.parent_payment_id}, as is known only now."
+    payment.note(actor=actor, reason=news)
+    accumulation.note(actor=actor, reason=news)
+    if payment.price_amount and accumulation.gross_usd == Decimal(payment.price_amount):
+        reason = f"{news} The price of that one was booked, {usd_text(accumulation.gross_usd)}; what was booked stands."
+        open_review(payment=payment, actor=actor, reason=reason)
