@@ -24,9 +24,9 @@ class _AttachForm(OperationForm):
 
 
 def _why_not(payment: HostPayment) -> str:
-    if payment.status not in {PaymentStatus.REQUESTED, PaymentStatus.ORDERED}:
-        return f"It is {payment.status}: only a payment that was never signed can have lost its order."
-    return "" if payment.wallet.halted_at else "Its wallet is not halted, and could pay the order a second time."
+    if payment.status in {PaymentStatus.REQUESTED, PaymentStatus.ORDERED}:
+        return ""
+    return f"It is {payment.status}: only a payment that was never signed can have lost its order."
 
 
 def _attach(payment: HostPayment, actor: Actor, given: dict[str, Any]) -> Done:
@@ -49,8 +49,8 @@ ATTACH: Operation[HostPayment] = Operation(
     form_class=_AttachForm,
     consequence=lambda payment: (
         f"After a restore: you say that an order at the exchange, which the books have forgotten, was made for payment {payment}"
-        " and is paid. The exchange is asked whether amount and addresses are this payment's. The payment then waits in review;"
-        " what paid the order is adopted from the chain, if our key signed it. Nothing is signed or sent by this."
+        " and is paid. The exchange is asked whether amount and addresses are this payment's. The payment then waits in review,"
+        " and the wallet is halted, if it is not yet; what paid the order is adopted from the chain, if our key signed it. Nothing is signed or sent by this."
     ),
     why_not=_why_not,
     seen=describe_state,

@@ -15,6 +15,9 @@ from hostpay.models import Wallet
 
 logger = logging.getLogger(__name__)
 
+# Halts to which adopting from the chain is the answer begin so.
+AHEAD = "the chain knows more than the books"
+
 
 def halt_wallet(*, wallet: Wallet, actor: Actor, reason: str) -> None:
     """Sign nothing more for the wallet; a wallet that is halted already keeps its first reason."""

@@ -124,7 +124,7 @@ def test_f69_an_order_is_attached_by_its_id_and_a_refusal_says_why(agreeing: Wor
         run("--provider", "--attach", order_id, "--payment", str(payment.pk), "--reason", "restored")
     with pytest.raises(CommandError, match="There is no host payment"):
         run("--provider", "--attach", order_id, "--payment", str(uuid4()), "--reason", "restored")
-    with pytest.raises(CommandError, match="say --provider and --payment"):
+    with pytest.raises(CommandError, match="say --provider, and --payment or --new-payment"):
         run("--attach", order_id)
 
 
@@ -233,6 +233,9 @@ def test_only_one_runs_at_a_time_and_nothing_is_adopted_beside_it(agreeing: Worl
             run("--chain", "--adopt", "--reason", "restored")
         assert reconcile_daily(actor=ACTOR) is None
     finally:
+        # Now, and not when the server has noticed that the connection is gone.
+        with other.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock_all()")
         other.close()
 
     assert Reconciliation.objects.count() == before

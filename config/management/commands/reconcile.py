@@ -18,7 +18,7 @@ from config.lib.lifecycle import StaleRowError
 from config.lib.shell import shell_actor
 from config.reconciliation import reconcile
 from hostpay.models import HostPayment, Reconciliation, Scope
-from hostpay.services.reconciling import attach_order, readopt_sent, sign_off
+from hostpay.services.reconciling import attach_alone, attach_order, readopt_sent, sign_off
 from hostpay.services.reconciling.runs import lines_of
 
 _EPILOG = """examples:
@@ -34,7 +34,9 @@ _EPILOG = """examples:
         and may sign again only if every nonce is accounted for then.
   manage.py reconcile --provider --attach 4fbfa3a2e8f1d3 --payment 7d1a… --reason 'made after the backup; the only one of 0.2 ETH'
         say that this paid order at the exchange, which a backup has forgotten, was made for this payment. It is verified with
-        the exchange; what paid it is then adopted by the command above. The wallet must be halted.
+        the exchange; what paid it is then adopted by the command above. The wallet is halted until then.
+  manage.py reconcile --provider --attach 4fbfa3a2e8f1d3 --new-payment --reason 'its batch is gone and its members are held'
+        the same for an order that was made for no payment that is left: a payment of its own is made of what was sent
   manage.py reconcile --sign-off 17 --reason 'nonce 4 was my own sweep, ticket 88'
         take on what run 17 found: exactly these figures are no difference any more
 
@@ -70,7 +72,11 @@ class Command(BaseCommand):
         parser.add_argument(
             "--attach", metavar="ORDER", help="With --provider: this order there was made for --payment."
         )
-        parser.add_argument("--payment", type=UUID, metavar="ID", help="With --attach: the host payment.")
+        whose = parser.add_mutually_exclusive_group()
+        whose.add_argument("--payment", type=UUID, metavar="ID", help="With --attach: the host payment.")
+        whose.add_argument(
+            "--new-payment", action="store_true", help="With --attach: none is left; make one of what was sent."
+        )
         parser.add_argument("--since-block", type=int, metavar="N", help="With --chain: look for USDT from there on.")
         parser.add_argument("--reason", default="", help="With what changes something: why; it is kept.")
         parser.add_argument("--json", action="store_true", help="One JSON object instead of lines.")
@@ -78,8 +84,11 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, **options: Any) -> None:
         if (options["adopt"] or options["since_block"] is not None) and not options["chain"]:
             raise CommandError("--adopt and --since-block are about the chain: say --chain with them.")
-        if options["attach"] and not (options["provider"] and options["payment"]):
-            raise CommandError("--attach is about an order of the exchange: say --provider and --payment with it.")
+        is_for_one = options["payment"] or options["new_payment"]
+        if options["attach"] and not (options["provider"] and is_for_one):
+            raise CommandError(
+                "--attach is about an order of the exchange: say --provider, and --payment or --new-payment, with it."
+            )
         try:
             if options["sign_off"] is not None:
                 self._sign_off(options["sign_off"], options["reason"])
@@ -109,7 +118,7 @@ class Command(BaseCommand):
         self.stdout.write(f"run {number} is signed off: {run.accepted.count()} differences are known from now on")
 
     def _adopt(self, reason: str, *, is_silent: bool) -> None:
-        done = readopt_sent(actor=shell_actor(), reason=reason)
+        done = readopt_sent(actor=shell_actor(), reason=reason, is_whole=True)
         # One object with --json, and nothing beside it.
         out = self.stderr if is_silent else self.stdout
         for adopted in done.adopted:
@@ -120,12 +129,19 @@ class Command(BaseCommand):
             out.write(f"waiting: {why}")
         out.write("the wallet may sign" if done.is_open else "the wallet stays halted; see what is left below")
 
-    def _attach(self, order_id: str, payment_id: UUID, reason: str, *, is_silent: bool) -> None:
+    def _attach(self, order_id: str, payment_id: UUID | None, reason: str, *, is_silent: bool) -> None:
+        """To the payment of that id; without one, to a new payment of its own."""
+        out = self.stderr if is_silent else self.stdout
+        if payment_id is None:
+            order = attach_alone(order_id=order_id, actor=shell_actor(), reason=reason)
+            out.write(
+                f"attached: order {order_id} to the new payment {order.payment_id}; go on with reconcile --chain --adopt"
+            )
+            return
         payment = HostPayment.objects.select_related("wallet").filter(pk=payment_id).first()
         if payment is None:
             raise CommandError(f"There is no host payment {payment_id}.")
         attach_order(payment=payment, order_id=order_id, actor=shell_actor(), reason=reason)
-        out = self.stderr if is_silent else self.stdout
         out.write(f"attached: order {order_id} to payment {payment_id}; go on with reconcile --chain --adopt")
 
     def _show(self, run: Reconciliation) -> None:

@@ -15,44 +15,50 @@ from config.lib.audit import Actor, ActorKind
 from config.lib.errors import RefusedError
 from config.lib.money import ETH, USDT, from_units, to_units
 from hostpay import gateways
-from hostpay.models import ExchangeOrder, HostPayment, NonceSlot, OrderStatus, PaymentStatus, Transaction, Wallet
+from hostpay.models import (
+    Context,
+    ExchangeOrder,
+    HostPayment,
+    NonceSlot,
+    OrderStatus,
+    PaymentStatus,
+    Transaction,
+    Wallet,
+)
 from hostpay.providers.addresses import AddressError, checksummed
 from hostpay.providers.changenow import ExchangeState, OrderNotFoundError, same_amount
 from hostpay.providers.ethereum import ChainTransaction, SentTransaction
 from hostpay.services import health
 from hostpay.services.adopting import ADOPT, deposit_told, differences, units_or_none
+from hostpay.services.halting import AHEAD, halt_wallet
 from hostpay.services.ordering import FUNDABLE_FOR
 from hostpay.services.reconciling.blocks import settled_block
 from hostpay.services.reconciling.line import examine_line
 from hostpay.services.steps import Review, open_review
+from hostpay.services.wallets import our_wallet
 
 logger = logging.getLogger(__name__)
 
 _PEOPLE = (ActorKind.ADMIN, ActorKind.COMMAND)
 _BPS = 10_000
+_LONGEST_REFERENCE = 64
 _UNSIGNED = (PaymentStatus.REQUESTED, PaymentStatus.ORDERED)
 
 
 def attach_order(*, payment: HostPayment, order_id: str, actor: Actor, reason: str) -> ExchangeOrder:
-    """Say that the exchange's order `order_id`, which somebody has paid, was made for this payment; it is verified.
+    """Say that the exchange's order `order_id`, which our key has paid, was made for this payment; it is verified.
 
-    Nobody can pay it again by this: the wallet is halted, the payment waits for a person, and the order is too old to
-    be paid. What paid it is then adopted from the chain, if our key signed it.
+    Nobody can pay it again by this: the wallet is halted with it, if it is not yet, the payment waits for a person, and the
+    order is too old to be paid. What paid it is then adopted from the chain.
 
     Raises:
-        RefusedError: no person or reason; the wallet is not halted; payment or order are not such; nobody paid it.
+        RefusedError: no person or reason; payment or order are not such; our key did not pay it.
         StaleRowError: the payment has moved on meanwhile.
         ProviderError: the exchange did not answer.
     """
-    if actor.kind not in _PEOPLE or not reason.strip():
-        raise RefusedError(why="This needs a person and a reason.", next_step="Say how you know; it is kept.")
+    _need_person_and_reason(actor, reason)
     _refuse_unfit(payment, order_id)
-    state = _ask(order_id)
-    if not deposit_told(state):
-        raise RefusedError(
-            why=f"Order {order_id} is {state.raw_status}: nobody has paid it.",
-            next_step="Leave it; it moves no money, and expires.",
-        )
+    state = _ask_paid(order_id)
     try:
         candidate = _verified(payment, order_id, state)
     except RefusedError as refused:
@@ -60,16 +66,107 @@ def attach_order(*, payment: HostPayment, order_id: str, actor: Actor, reason: s
         raise
     try:
         with transaction.atomic():
-            _refuse_open_gate(Wallet.objects.select_for_update().get(pk=payment.wallet_id))
+            wallet = Wallet.objects.select_for_update().get(pk=payment.wallet_id)
             row = payment.locked()
             _refuse_unfit(row, order_id)
+            _close_gate(wallet, candidate, actor)
             _store(row, candidate, state, actor, reason)
     except IntegrityError:
-        raise RefusedError(
-            why=f"Order {order_id} or its pay-in address was attached meanwhile.", next_step="Reconcile again."
-        ) from None
+        raise _attached_meanwhile(order_id) from None
     logger.warning("order attached", extra={"host_payment": str(payment.pk), "exchange": order_id, "actor": str(actor)})
     return candidate
+
+
+def attach_alone(*, order_id: str, actor: Actor, reason: str) -> ExchangeOrder:
+    """Give an order that our key paid, and that was made for no payment that is left, to a payment of its own.
+
+    So that no money has left without a row: the payment is of what was sent, its proceeds are the house's to book, and
+    nobody is told of its end. Refused while a payment waits that the order may have been made for.
+
+    Raises:
+        RefusedError: no person or reason; the order is known; our key did not pay it; a payment could be its own.
+        ProviderError: the exchange or the node did not answer.
+    """
+    _need_person_and_reason(actor, reason)
+    known = ExchangeOrder.objects.filter(provider_order_id=order_id).first()
+    if known is not None:
+        raise RefusedError(
+            why=f"Order {order_id} is in the books, of payment {known.payment_id}.", next_step=f"Go on with {ADOPT}."
+        )
+    state = _ask_paid(order_id)
+    payment = _payment_of_its_own(order_id, state, actor)
+    _refuse_if_wanted(payment, order_id)
+    candidate = _verified(payment, order_id, state)
+    try:
+        with transaction.atomic():
+            wallet = Wallet.objects.select_for_update().get(pk=payment.wallet_id)
+            _refuse_if_wanted(payment, order_id)
+            _close_gate(wallet, candidate, actor)
+            payment.save(force_insert=True)
+            payment.record_birth(
+                actor=actor,
+                reason=f"made for exchange {order_id}, which our key had paid and no payment had: {reason}",
+                data={"amount_units": str(payment.amount_units)},
+            )
+            _store(payment, candidate, state, actor, reason)
+    except IntegrityError:
+        raise _attached_meanwhile(order_id) from None
+    logger.warning("order attached", extra={"host_payment": str(payment.pk), "exchange": order_id, "actor": str(actor)})
+    return candidate
+
+
+def _need_person_and_reason(actor: Actor, reason: str) -> None:
+    if actor.kind not in _PEOPLE or not reason.strip():
+        raise RefusedError(why="This needs a person and a reason.", next_step="Say how you know; it is kept.")
+
+
+def _ask_paid(order_id: str) -> ExchangeState:
+    state = _ask(order_id)
+    if not deposit_told(state):
+        raise RefusedError(
+            why=f"Order {order_id} is {state.raw_status}: nobody has paid it.",
+            next_step="Leave it; it moves no money, and expires.",
+        )
+    return state
+
+
+def _attached_meanwhile(order_id: str) -> RefusedError:
+    return RefusedError(
+        why=f"Order {order_id} or its pay-in address was attached meanwhile.", next_step="Reconcile again."
+    )
+
+
+def _payment_of_its_own(order_id: str, state: ExchangeState, actor: Actor) -> HostPayment:
+    """A payment, not stored yet, of exactly what our key sent to the order."""
+    wallet = our_wallet()
+    sent = gateways.node().transaction(state.payin_hash) if state.payin_hash else None
+    amount = sent.value_wei if sent is not None else to_units(_amount_told(state) or Decimal(0), ETH)
+    try:
+        payout_address = checksummed(state.payout_address or "", field="payout address")
+    except AddressError as error:
+        raise RefusedError(why=f"Order {order_id}: {error}.", next_step="Ask the exchange.") from None
+    return HostPayment(
+        context=Context.INSTANT,
+        reference=f"order {order_id}"[:_LONGEST_REFERENCE],
+        wallet=wallet,
+        amount_units=amount,
+        payout_address=payout_address,
+        requested_by=str(actor),
+        next_action_at=clock.now(),
+    )
+
+
+def _refuse_if_wanted(payment: HostPayment, order_id: str) -> None:
+    """Go on only if no payment waits that the order may have been made for: it would be paid a second time."""
+    unsigned = HostPayment.objects.filter(status__in=_UNSIGNED, wallet=payment.wallet, nonce_slot__isnull=True)
+    for other in unsigned.filter(payout_address__iexact=payment.payout_address):
+        is_unvalued = other.unpriced_usd and other.priced_units is None
+        if is_unvalued or other.send_units == payment.send_units:
+            raise RefusedError(
+                why=f"Order {order_id} may have been made for payment {other.pk}, which is {other.status}"
+                f" and {'of dollars that were never valued' if is_unvalued else 'of that amount'}.",
+                next_step="Attach it to that payment; if it is refused there or you know better, close that payment first.",
+            )
 
 
 def _refuse_unfit(payment: HostPayment, order_id: str) -> None:
@@ -96,12 +193,17 @@ def _ask_person(payment: HostPayment, order_id: str, refused: RefusedError, acto
         open_review(row, Review(reason=f"exchange {order_id} is paid, and was not attached: {refused}"), actor=actor)
 
 
-def _refuse_open_gate(wallet: Wallet) -> None:
-    if wallet.halted_at is None:
-        raise RefusedError(
-            why=f"Wallet {wallet.address} is not halted, and could pay the order a second time.",
-            next_step=f"Run {ADOPT} first: it halts the wallet while a nonce is unknown.",
-        )
+def _close_gate(wallet: Wallet, order: ExchangeOrder, actor: Actor) -> None:
+    """Nothing is signed until what paid the order is in the books; the caller holds the wallet's row.
+
+    The wallet is open where the nonce was signed off and the halt lifted before anybody knew of the order.
+    """
+    halt_wallet(
+        wallet=wallet,
+        actor=actor,
+        reason=f"{AHEAD}: order {order.provider_order_id} was attached to payment {order.payment_id}, and its transaction"
+        f" is to be adopted: {ADOPT}",
+    )
 
 
 def _ask(order_id: str) -> ExchangeState:
@@ -184,7 +286,7 @@ def _refuse_not_our_money(order: ExchangeOrder, state: ExchangeState) -> None:
     paid = sent is not None and _pays(order, sent) and sent.block_number is not None
     if sent is None:
         # The exchange names no transaction: then it is one of those that the books do not know.
-        line = examine_line(wallet, settled_block=settled_block())
+        line = examine_line(wallet, settled_block=settled_block(), is_whole=True)
         paid = any(_pays(order, each) for each in line.sent)
     if not paid:
         raise RefusedError(

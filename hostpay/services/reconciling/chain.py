@@ -45,7 +45,8 @@ def reconcile_chain(*, since_block: int | None = None, is_whole: bool = False) -
     block = settled_block()
     before = latest_settled(Scope.ALL, Scope.CHAIN)
     start = min(_start(wallet, before, block), block + 1 if since_block is None else since_block)
-    line = examine_line(wallet, settled_block=block, known_up_to=before.block_number if before else None)
+    known_up_to = before.block_number if before else None
+    line = examine_line(wallet, settled_block=block, known_up_to=known_up_to, is_whole=is_whole)
     now = read_balances(wallet, block)
     read_to = block if is_whole else min(block, start + MOST_BLOCKS_READ - 1)
     logs = arrived(wallet, from_block=start, to_block=read_to)

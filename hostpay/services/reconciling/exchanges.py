@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from uuid import UUID
 
 from django.db.models import Case, IntegerField, Q, Sum, When
@@ -12,7 +13,16 @@ from config.lib import clock
 from config.lib.differences import Line, Verdict, left_out
 from config.lib.money import ETH, USDT, format_units, from_units
 from hostpay import gateways
-from hostpay.models import ExchangeOrder, OrderStatus, PaymentStatus, Scope, Transaction, TransactionStatus
+from hostpay.models import (
+    TERMINAL,
+    ExchangeOrder,
+    OrderStatus,
+    PaymentStatus,
+    Scope,
+    Transaction,
+    TransactionStatus,
+    Wallet,
+)
 from hostpay.providers.changenow import (
     ExchangeState,
     ExchangeStatus,
@@ -23,7 +33,15 @@ from hostpay.providers.changenow import (
 )
 from hostpay.services import health
 from hostpay.services.adopting import UNPAID, differences, units_or_none
+from hostpay.services.reconciling.blocks import settled_block
+from hostpay.services.reconciling.line import NonceLine, examine_line
+from hostpay.services.reconciling.orphans import (
+    how_to_attach,
+    may_be_taken_on,
+    paid_by_our_key,
+)
 from hostpay.services.reconciling.runs import latest_settled
+from hostpay.services.wallets import our_wallet
 
 # What changed a little before the last run may have been told to neither.
 _OVERLAP = timedelta(days=1)
@@ -50,11 +68,11 @@ def reconcile_provider(*, is_whole: bool = False) -> list[Line]:
         is_whole: without the bound that keeps a worker's run short.
 
     Raises:
-        ProviderError: the exchange did not answer; nothing is taken for not there.
+        ProviderError: exchange or node did not answer; nothing is taken for not there.
     """
     before = latest_settled(Scope.ALL, Scope.PROVIDER)
     since = before.started_at - _OVERLAP if before else clock.now() - _FIRST_LOOK_BACK
-    return [*_reread(since, is_whole=is_whole), *_unknown(since)]
+    return [*_reread(since, is_whole=is_whole), *_unknown(since, is_whole=is_whole)]
 
 
 def _reread(since: datetime, *, is_whole: bool) -> list[Line]:
@@ -116,6 +134,8 @@ def _deposit(order: ExchangeOrder, state: ExchangeState) -> Line | None:
             f"{state.raw_status}, {came} by {state.payin_hash or 'a transaction it does not name'}",
             Verdict.ALARM,
             "If it left our wallet, `reconcile --chain` shows it, and adopts what proves itself. Pay this purpose no second time.",
+            # Taken on too soon it would be paid a second time.
+            is_acceptable=order.payment.status in TERMINAL,
         )
     if state.payin_hash is not None and not _is_ours(order, state.payin_hash):
         return _line(
@@ -196,13 +216,14 @@ def _further(order: ExchangeOrder, state: ExchangeState) -> list[Line]:
             f"another deposit came to its address: order {order_id}",
             Verdict.ALARM,
             "Run `reconcile --chain`: did it leave our wallet? Ask the exchange for its return.",
+            is_acceptable=order.payment.status in TERMINAL,
         )
         for order_id in state.further_ids
         if order_id not in known
     ]
 
 
-def _unknown(since: datetime) -> list[Line]:
+def _unknown(since: datetime, *, is_whole: bool) -> list[Line]:
     """Orders of our account that no order of ours names, with whether money reached them."""
     try:
         with health.counted(health.EXCHANGE):
@@ -220,16 +241,23 @@ def _unknown(since: datetime) -> list[Line]:
         ]
     known = _known(row.order_id for row in listed)
     unknown = [row for row in listed if row.order_id not in known]
+    wallet = our_wallet()
+
+    # Looked up once, and only if an order that nobody knows holds a deposit.
+    @cache
+    def line() -> NonceLine:
+        return examine_line(wallet, settled_block=settled_block(), is_whole=is_whole)
+
     summary = Line(
         row=f"orders at the exchange since {since:%Y-%m-%d %H:%M} UTC",
         ours=f"{len(listed) - len(unknown)} known",
         theirs=f"{len(listed)} listed",
         verdict=Verdict.NOTED if unknown else Verdict.AGREES,
     )
-    return [summary, *(_orphan(row) for row in unknown)]
+    return [summary, *(_orphan(row, wallet, line) for row in unknown)]
 
 
-def _orphan(row: ListedExchange) -> Line:
+def _orphan(row: ListedExchange, wallet: Wallet, line: Callable[[], NonceLine]) -> Line:
     name, ours = f"order {row.order_id}", f"not known{_intended(row)}"
     asked = f"{row.amount_from:f} ETH to {row.payin_address}" if row.amount_from is not None else f"{row.payin_address}"
     if row.status in UNPAID:
@@ -244,14 +272,38 @@ def _orphan(row: ListedExchange) -> Line:
     if state.payin_hash is None and state.amount_from is None and state.status not in _PAID:
         return Line(row=name, ours=ours, theirs=f"{row.raw_status}, no deposit; {asked}", verdict=Verdict.NOTED)
     came = f"{state.amount_from:f} ETH" if state.amount_from is not None else "a deposit"
+    theirs = (
+        f"{row.raw_status}, {came} at {row.payin_address} by {state.payin_hash or 'a transaction it does not name'}"
+    )
+    if tx_hash := paid_by_our_key(wallet, row.payin_address, state, lambda: line().sent):
+        return _paid_by_us(row, tx_hash, ours, theirs)
     return Line(
         row=name,
         ours=ours,
-        theirs=f"{row.raw_status}, {came} at {row.payin_address} by {state.payin_hash or 'a transaction it does not name'}",
+        theirs=theirs,
         verdict=Verdict.ALARM,
-        next_step="Money is at an order that no payment of ours has. Run `reconcile --chain`: if it left our wallet, release and"
-        " retry nothing of that amount. After a restore, attach it to its payment: manage.py reconcile --provider --attach"
-        f" {row.order_id} --payment … --reason …; else ask the exchange for its refund.",
+        next_step="Money is at an order that no payment of ours has, and by none of our transactions that the books do not know."
+        " Ask the exchange whose it is, and for its refund."
+        + (" Not all of them were looked up: run manage.py reconcile at a shell." if line().left_out else ""),
+        is_acceptable=not line().left_out,
+    )
+
+
+def _paid_by_us(row: ListedExchange, tx_hash: str, ours: str, theirs: str) -> Line:
+    """Whoever took this on could pay its purpose a second time, and money of ours would have left without a row."""
+    is_acceptable = may_be_taken_on(row.payin_address)
+    at_an_old_one = (
+        "It went to the address of an order of ours whose payment has ended: ask the exchange for its return, then sign the"
+        " run off."
+    )
+    return Line(
+        row=f"order {row.order_id}",
+        ours=ours,
+        theirs=f"{theirs}; our own key paid it by {tx_hash}, which the books do not know",
+        verdict=Verdict.ALARM,
+        next_step="Release and retry nothing of that amount: it would be paid a second time. "
+        + (at_an_old_one if is_acceptable else how_to_attach(row.order_id)),
+        is_acceptable=is_acceptable,
     )
 
 
@@ -281,8 +333,17 @@ def _ask(order_id: str) -> ExchangeState:
         return gateways.exchange().exchange(order_id)
 
 
-def _line(order: ExchangeOrder, ours: str, theirs: str, verdict: Verdict, next_step: str) -> Line:
-    return Line(row=f"order {order.provider_order_id}", ours=ours, theirs=theirs, verdict=verdict, next_step=next_step)
+def _line(
+    order: ExchangeOrder, ours: str, theirs: str, verdict: Verdict, next_step: str, *, is_acceptable: bool = True
+) -> Line:
+    return Line(
+        row=f"order {order.provider_order_id}",
+        ours=ours,
+        theirs=theirs,
+        verdict=verdict,
+        next_step=next_step,
+        is_acceptable=is_acceptable,
+    )
 
 
 def _eth(order: ExchangeOrder) -> str:

@@ -8,13 +8,14 @@ from config.lib import clock
 from config.lib.audit import Actor
 from config.lib.errors import RefusedError
 from hostpay import gateways
-from hostpay.models import AcceptedDifference, ExchangeOrder, Transaction, Wallet
+from hostpay.models import AcceptedDifference, ExchangeOrder, Wallet
 from hostpay.providers.changenow import ListedExchange, NotAllowedError
 from hostpay.providers.ethereum import PrunedError, SentTransaction
 from hostpay.services import halting, health
 from hostpay.services.adopting import ADOPT, UNPAID, ask, deposit_told
 from hostpay.services.reconciling.blocks import settled_block
-from hostpay.services.reconciling.line import MOST_LOOKED_UP, NonceLine, examine_line
+from hostpay.services.reconciling.line import NonceLine, examine_line
+from hostpay.services.reconciling.orphans import how_to_attach, may_be_taken_on, paid_by_our_key, unknown_to_the_books
 
 # A backup is hours old, or days.
 _LOOK_BACK = timedelta(days=30)
@@ -24,13 +25,14 @@ def lift_halt(*, wallet: Wallet, actor: Actor, reason: str) -> None:
     """Let the wallet sign again, from the nonce at which the chain is now, if no money of ours is found unaccounted for.
 
     Raises:
-        RefusedError: as `halting.lift_halt`; or a transaction that the books do not know paid an order of ours, or an
-            order that they do not know was paid.
+        RefusedError: as `halting.lift_halt`; or a transaction that the books do not know paid an order, ours or one that
+            they do not know either; or an order that they do not know was paid; or not all could be looked up.
         ProviderError: node or exchange did not answer; nothing is lifted meanwhile.
     """
     line = _looked_into(wallet)
-    _refuse_paid_orders(wallet, _unknown_to_the_books(line))
-    _refuse_paid_orphans(wallet)
+    unknown = unknown_to_the_books(line.sent if line else ())
+    _refuse_paid_orders(wallet, unknown)
+    _refuse_paid_orphans(wallet, unknown)
     halting.lift_halt(wallet=wallet, actor=actor, reason=reason, accounted=line.used if line else None)
 
 
@@ -45,35 +47,42 @@ def _refuse_paid_orders(wallet: Wallet, unknown: list[SentTransaction]) -> None:
 
 
 def _looked_into(wallet: Wallet) -> NonceLine | None:
-    """The wallet's line; None where a wallet with a past before Sluice is too long or too old to be looked up."""
-    wallet.refresh_from_db(fields=("next_nonce",))
-    is_first = wallet.next_nonce is None
-    if is_first and gateways.node().nonce(wallet.address) > MOST_LOOKED_UP:
-        # No backup from before the first payment has so much after it: the wallet had a life before Sluice.
-        return None
+    """The wallet's line; None where books that have signed nothing are on a node that keeps no state of their first order.
+
+    Then the person vouches for what the wallet has sent since, which the page of the operation says.
+    """
     try:
-        return examine_line(wallet, settled_block=settled_block())
+        line = examine_line(wallet, settled_block=settled_block())
     except PrunedError:
-        if not is_first:
+        if wallet.nonce_slots.exists():
             raise
         return None
+    if line.left_out:
+        raise RefusedError(
+            why=f"The wallet has sent more than the books know, and {line.left_out} of it were not looked up.",
+            next_step=f"At a shell run {ADOPT}, and sign off what is nobody's.",
+        )
+    return line
 
 
-def _unknown_to_the_books(line: NonceLine | None) -> list[SentTransaction]:
-    found = line.sent if line else []
-    known = set(
-        Transaction.objects.filter(tx_hash__in=[each.tx_hash for each in found]).values_list("tx_hash", flat=True)
-    )
-    return [each for each in found if each.tx_hash not in known]
-
-
-def _refuse_paid_orphans(wallet: Wallet) -> None:
+def _refuse_paid_orphans(wallet: Wallet, unknown: list[SentTransaction]) -> None:
     for row in _orphans(wallet):
-        if not _is_accepted(f"order {row.order_id}") and (deposit := deposit_told(ask(row.order_id))):
+        state = ask(row.order_id)
+        deposit = deposit_told(state)
+        if not deposit:
+            continue
+        tx_hash = paid_by_our_key(wallet, row.payin_address, state, lambda: unknown)
+        if tx_hash and not may_be_taken_on(row.payin_address):
+            # Whatever was signed off before.
+            raise RefusedError(
+                why=f"Our own key paid order {row.order_id} by {tx_hash}, and the books know neither of them.",
+                next_step=how_to_attach(row.order_id),
+            )
+        if not _is_accepted(f"order {row.order_id}"):
             raise RefusedError(
                 why=f"The exchange has order {row.order_id} of ours with {deposit}, and the books do not know it.",
-                next_step="Attach it to the payment it was made for: manage.py reconcile --provider says how. Is it nobody's, sign"
-                " that run off.",
+                next_step="No transaction of ours that the books do not know is found to have paid it. Ask the exchange whose"
+                " money it is; if it is nobody's, sign that run of manage.py reconcile --provider off.",
             )
 
 

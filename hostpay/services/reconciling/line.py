@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db.models import Max, Min
@@ -28,8 +29,12 @@ from hostpay.providers.ethereum import PrunedError, Remembering, SentTransaction
 from hostpay.providers.rebuilding import signed_bytes
 from hostpay.services.adopting import ADOPT
 
-# Each takes some forty questions. More of them than this is no backup an hour old, and is told as a number.
+# Each takes some forty questions, so a worker or a page looks up so many, the oldest first, and tells how many are left.
 MOST_LOOKED_UP = 50
+# The chain's clock and ours, and the exchange's, by which an attached order is dated.
+_CLOCKS_APART = timedelta(minutes=15)
+# About three hours: what a node without old states is read for instead.
+_MOST_BLOCKS_READ = 1_000
 _ENDED = (TransactionStatus.MINED, TransactionStatus.FINAL, TransactionStatus.REVERTED)
 _STILL_OUT = (PaymentStatus.SIGNED, PaymentStatus.BROADCAST)
 # As `_said` writes it into rows that are never changed.
@@ -47,21 +52,31 @@ class Provable:
 
 @dataclass(slots=True, kw_only=True)
 class NonceLine:
-    """What was found. `costs_unknown`: transactions of the wallet were not looked up, so its balance proves nothing."""
+    """What was found.
+
+    Attributes:
+        costs_unknown: transactions of the wallet were not looked up, so its balance proves nothing.
+        left_out: how many, that may be ours, were not looked up because it would take too long.
+        used: how many nonces the chain has used.
+    """
 
     lines: list[Line] = field(default_factory=list)
     provable: list[Provable] = field(default_factory=list)
     sent: list[SentTransaction] = field(default_factory=list)
     costs_unknown: bool = False
+    left_out: int = 0
     used: int = 0
 
 
-def examine_line(wallet: Wallet, *, settled_block: int, known_up_to: int | None = None) -> NonceLine:
+def examine_line(
+    wallet: Wallet, *, settled_block: int, known_up_to: int | None = None, is_whole: bool = False
+) -> NonceLine:
     """Account for every nonce below the chain's. What is not of ours is looked up and told with what it did.
 
     Args:
         known_up_to: what a person has accepted of blocks up to this one is not looked up again, unless it is at an order of
             ours; without it all is, since it may prove itself as ours after all.
+        is_whole: without the bound that keeps it short.
 
     Raises:
         ProviderError: the node did not answer, or does not keep what was asked for.
@@ -77,11 +92,15 @@ def examine_line(wallet: Wallet, *, settled_block: int, known_up_to: int | None 
     found.lines.append(_next_nonce(wallet, used, pooled))
     _before_the_books(wallet, used, found)
     looked_into = accepted_nonces(wallet)
-    slots: dict[int, NonceSlot | None] = dict.fromkeys(_unknown(wallet, used, found))
+    lately = sorted(looked_into)[-MOST_LOOKED_UP:]
+    slots: dict[int, NonceSlot | None] = dict.fromkeys(
+        _unknown(wallet, head, found, set(looked_into), is_whole=is_whole)
+    )
     slots |= {slot.nonce: slot for slot in _undecided(wallet, used)}
     for nonce, slot in sorted(slots.items()):
         known = looked_into.get(nonce)
-        if known is not None and _is_settled(known, known_up_to):
+        # What was accepted long before is not looked up each time: it says whom it paid.
+        if known is not None and _is_settled(known, known_up_to if nonce in lately or is_whole else head):
             found.lines.append(known)
             continue
         try:
@@ -144,18 +163,57 @@ def _before_the_books(wallet: Wallet, used: int, found: NonceLine) -> None:
     found.lines.append(_range_line(wallet, 0, min(first, used) - 1, "used before the first payment of our books"))
 
 
-def _unknown(wallet: Wallet, used: int, found: NonceLine) -> list[int]:
-    """The nonces that no payment of ours was given, the newest of them; older ones are told as a number."""
+def _unknown(wallet: Wallet, head: int, found: NonceLine, accepted: set[int], *, is_whole: bool) -> list[int]:
+    """The nonces that no payment of ours was given, in their order; what the bound leaves out is told as a number.
+
+    The oldest first: what is adopted of them, or signed off, makes room for the next, and none is passed over.
+    """
     slots = set(wallet.nonce_slots.values_list("nonce", flat=True))
-    missing = [nonce for nonce in range(min(slots, default=0), used) if nonce not in slots]
-    older, newest = missing[:-MOST_LOOKED_UP], missing[-MOST_LOOKED_UP:]
-    if not slots and not ExchangeOrder.objects.filter(status=OrderStatus.OPEN).exists():
-        # Nothing of ours can be among them, and the wallet may have had a long life before.
-        older, newest = missing, []
-    if older:
+    start = min(slots) if slots else _used_before_our_orders(wallet, head, found.used)
+    if not slots and start:
         found.costs_unknown = True
-        found.lines.append(_range_line(wallet, older[0], older[-1], f"{len(older)} of them used, and not looked up"))
-    return newest
+        found.lines.append(_range_line(wallet, 0, start - 1, "used before the first order of our books"))
+    missing = [nonce for nonce in range(start, found.used) if nonce not in slots]
+    unseen = [nonce for nonce in missing if nonce not in accepted]
+    left_out = [] if is_whole else unseen[MOST_LOOKED_UP:]
+    if left_out:
+        found.costs_unknown = True
+        found.left_out = len(left_out)
+        found.lines.append(_left_out_line(wallet, left_out))
+    return [nonce for nonce in missing if nonce not in set(left_out)]
+
+
+def _used_before_our_orders(wallet: Wallet, head: int, used: int) -> int:
+    """How many nonces were used before the books' first order: no pay-in address of ours was there to be paid.
+
+    All of them, if there is no order.
+    """
+    orders = ExchangeOrder.objects.filter(payment__wallet=wallet)
+    first = orders.aggregate(first=Min("created_at"))["first"]
+    if first is None or not used:
+        return used
+    before, node = first - _CLOCKS_APART, gateways.node()
+    block = _last_block_before(before, head)
+    try:
+        return node.nonce(wallet.address, block)
+    except PrunedError as pruned:
+        if head - block > _MOST_BLOCKS_READ:
+            raise PrunedError(
+                f"{pruned}; our first order is older than the {_MOST_BLOCKS_READ} blocks that are read instead"
+            ) from None
+        return used - sum(len(node.transactions_from(wallet.address, number)) for number in range(block + 1, head + 1))
+
+
+def _last_block_before(moment: datetime, head: int) -> int:
+    """The latest block that was made before `moment`; 0, the chain's first, if none was."""
+    node, wanted = gateways.node(), int(moment.timestamp())
+    after, step = head + 1, 1
+    while (before := max(after - step, 0)) and node.block(before).timestamp >= wanted:
+        after, step = before, step * 2
+    while after - before > 1:
+        middle = (before + after) // 2
+        before, after = (before, middle) if node.block(middle).timestamp >= wanted else (middle, after)
+    return before
 
 
 def accepted_nonces(wallet: Wallet) -> dict[int, Line]:
@@ -234,6 +292,17 @@ def _range_line(wallet: Wallet, first: int, last: int, what: str) -> Line:
         theirs=what,
         verdict=Verdict.DIFFERS,
         next_step="If the wallet was used before Sluice had it, sign the run off and say so.",
+    )
+
+
+def _left_out_line(wallet: Wallet, nonces: Sequence[int]) -> Line:
+    return Line(
+        row=f"nonces {nonces[0]} to {nonces[-1]} of {wallet.address}",
+        ours="not known",
+        theirs=f"{len(nonces)} of them used, and not looked up",
+        verdict=Verdict.DIFFERS,
+        next_step="At a shell manage.py reconcile --chain looks at all of them, and --adopt takes what proves itself.",
+        is_acceptable=False,
     )
 
 

@@ -33,7 +33,7 @@ from hostpay.models import (
 from hostpay.providers.ethereum import Receipt, SentTransaction
 from hostpay.providers.rebuilding import signed_bytes
 from hostpay.services.finality import is_final
-from hostpay.services.halting import halt_wallet, lift_halt
+from hostpay.services.halting import AHEAD, halt_wallet, lift_halt
 from hostpay.services.operating import retry_payment
 from hostpay.services.reconciling.blocks import settled_block
 from hostpay.services.reconciling.line import Provable, accepted_nonces, examine_line, match
@@ -45,9 +45,8 @@ logger = logging.getLogger(__name__)
 
 _PEOPLE = (ActorKind.ADMIN, ActorKind.COMMAND)
 _FOUND = "found on chain, signed by our key, unknown to the books"
-_AHEAD = "the chain knows more than the books"
 # Halts over nonces, as written here, where it is signed and where it is sent: to these adopting is the answer.
-_ANSWERED = (_AHEAD, "the wallet's key was used elsewhere: ", "is used on chain, and not by any transaction of ours")
+_ANSWERED = (AHEAD, "the wallet's key was used elsewhere: ", "is used on chain, and not by any transaction of ours")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,11 +66,14 @@ class _NotYetError(Exception):
     """It proves itself, and cannot be taken now; the text says why, and what then."""
 
 
-def readopt_sent(*, actor: Actor, reason: str) -> Readopted:
+def readopt_sent(*, actor: Actor, reason: str, is_whole: bool = False) -> Readopted:
     """Close the gate, adopt every final transaction of the wallet that proves itself, and open the gate if that is all.
 
     While one nonce is left unexplained the wallet stays halted, and a person must look. A halt that is not about nonces is
     its own person's to lift. What was stopped half-way goes on when it is called again.
+
+    Args:
+        is_whole: without the bound that keeps a worker's call short; what that leaves out is the next call's.
 
     Raises:
         RefusedError: no reason, not a person who asks, or a reconciliation is running.
@@ -83,20 +85,20 @@ def readopt_sent(*, actor: Actor, reason: str) -> Readopted:
     with alone(Lock.RECONCILIATION) as is_alone:
         if not is_alone:
             raise RefusedError(why="A reconciliation is running.", next_step="Adopt again when it is done.")
-        return _readopt(our_wallet(), actor, reason)
+        return _readopt(our_wallet(), actor, reason, is_whole=is_whole)
 
 
-def _readopt(wallet: Wallet, actor: Actor, reason: str) -> Readopted:
-    found = examine_line(wallet, settled_block=settled_block())
+def _readopt(wallet: Wallet, actor: Actor, reason: str, *, is_whole: bool) -> Readopted:
+    found = examine_line(wallet, settled_block=settled_block(), is_whole=is_whole)
     left = open_lines(without_accepted(found.lines))
     # A node that lags shows less than the books have, and is no reason to halt.
     unknown = [line for line in left if line.verdict is Verdict.ALARM or line.row.startswith("nonce")]
     if unknown or found.provable:
         told = "; ".join(map(str, unknown)) or "what was accepted is ours after all"
-        halt_wallet(wallet=wallet, actor=actor, reason=f"{_AHEAD}: {told}")
+        halt_wallet(wallet=wallet, actor=actor, reason=f"{AHEAD}: {told}")
     adopted, waiting = _adopt_all(wallet, found.provable, actor, reason)
     if adopted:
-        found = examine_line(wallet, settled_block=settled_block())
+        found = examine_line(wallet, settled_block=settled_block(), is_whole=is_whole)
         left = open_lines(without_accepted(found.lines))
     wallet.refresh_from_db()
     if not left and wallet.halted_at is not None:

@@ -107,13 +107,18 @@ def test_f69_a_halt_lifted_too_soon_pays_an_attached_order_no_second_time(
     assert swaps.world.sent_transactions() == sent
 
 
-def test_an_order_is_attached_only_while_the_wallet_is_halted(forgotten: tuple[HostPayment, str]) -> None:
+def test_f69_attaching_halts_a_wallet_that_is_not_halted(swaps: Swaps, forgotten: tuple[HostPayment, str]) -> None:
     payment, order_id = forgotten
+    sent = swaps.world.sent_transactions()
+    assert Wallet.objects.get().halted_at is None
 
-    with pytest.raises(RefusedError, match="is not halted, and could pay the order a second time"):
-        attach_order(payment=payment, order_id=order_id, actor=ALICE, reason="restored")
+    attach_order(payment=payment, order_id=order_id, actor=ALICE, reason="the only one of 0.015 ETH")
 
-    assert not ExchangeOrder.objects.filter(provider_order_id=order_id).exists()
+    assert f"order {order_id} was attached to payment {payment.pk}" in Wallet.objects.get().halted_reason
+    assert look(payment).status == "ordered"
+    done = readopt_sent(actor=ALICE, reason="restored")
+    assert ([each.slot.payment for each in done.adopted], done.is_open) == ([payment], True)
+    assert swaps.world.sent_transactions() == sent
 
 
 def test_an_order_of_another_amount_or_that_nobody_paid_is_refused(

@@ -90,7 +90,7 @@ def test_f28_an_orphan_that_received_a_deposit_is_an_alarm_with_its_figures(swap
     told = line_of(run, f"order {placed.order_id}")
     assert (run.result, told.verdict) == ("differs", "alarm")
     assert f"0.015 ETH at {placed.payin_address} by {tx_hash}" in told.theirs
-    assert "release and retry nothing" in told.next_step
+    assert "Ask the exchange whose it is" in told.next_step
 
 
 def test_f28_an_orphan_names_the_intent_whose_answer_was_lost(swaps: Swaps, settings: Settings) -> None:

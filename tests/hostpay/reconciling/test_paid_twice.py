@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from config.lib.errors import RefusedError
-from hostpay import services
-from hostpay.models import ExchangeOrder, HostPayment, NonceSlot, Wallet
+from config.reconciliation import reconcile
+from hostpay import gateways, services
+from hostpay.models import ExchangeOrder, HostPayment, NonceSlot, Scope, Wallet
 from hostpay.services import halting
-from hostpay.services.reconciling import attach_order, readopt_sent
-from tests.hostpay.chain import ALICE, look, ordered
-from tests.hostpay.reconciling.books import settle_books
+from hostpay.services.reconciling import attach_order, line, readopt_sent, sign_off
+from hostpay.services.reconciling.runs import lines_of
+from tests.hostpay.chain import ALICE, look, ordered, use_key_elsewhere
+from tests.hostpay.reconciling.books import line_of, reconciled, settle_books
 from tests.hostpay.reconciling.test_attaching import restore_from_before_the_order
 from tests.hostpay.test_ordering import lose_answer
 from tests.hostpay.test_outages import restore_from_before_the_signature
@@ -85,7 +89,7 @@ def test_f69_a_halt_is_not_lifted_while_a_paid_order_belongs_to_nobody(swaps: Sw
     payment, order_id = _forgotten(swaps)
     look(payment)
 
-    with pytest.raises(RefusedError, match=f"has order {order_id} of ours with a deposit") as refused:
+    with pytest.raises(RefusedError, match=f"Our own key paid order {order_id} by 0x") as refused:
         services.lift_halt(wallet=Wallet.objects.get(), actor=ALICE, reason="it will be fine")
 
     assert "Attach it" in refused.value.next_step
@@ -186,3 +190,98 @@ def _forgotten(swaps: Swaps, **columns: Any) -> tuple[HostPayment, str]:
     order_id = order_of(payment).provider_order_id or ""
     restore_from_before_the_order(payment)
     return HostPayment.objects.select_related("wallet").get(pk=payment.pk), order_id
+
+
+def test_f69_books_that_have_signed_nothing_find_what_paid_their_order_however_much_came_after(
+    swaps: Swaps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_key_elsewhere(swaps.world)
+    payment = swaps.ordered(30)
+    _forget_all_signatures(payment, None)
+    look(payment)
+    services.lift_halt(wallet=Wallet.objects.get(), actor=ALICE, reason="it was my own before")
+    payment = swaps.world.drive_to(payment, "final", "settled")
+    nonce = NonceSlot.objects.get(payment=payment).nonce
+    sent = swaps.world.sent_transactions()
+    _forget_all_signatures(payment, nonce)
+    for _ in range(3):
+        use_key_elsewhere(swaps.world)
+    swaps.world.anvil.mine(3)
+    monkeypatch.setattr(line, "MOST_LOOKED_UP", 1)
+    payment = look(payment)
+    assert "and these books have signed none" in Wallet.objects.get().halted_reason
+
+    with pytest.raises(
+        RefusedError, match=r"The wallet has sent more than the books know, and \d+ of it were not looked"
+    ):
+        services.lift_halt(wallet=Wallet.objects.get(), actor=ALICE, reason="it was my own before")
+    bounded = reconciled("chain")
+    (told,) = [each for each in lines_of(bounded) if "not looked up" in each.theirs]
+    assert (told.verdict, told.is_acceptable) == ("differs", False)
+
+    # What the wallet sent before the order is nobody's payment, and what came after it is looked up one by one.
+    done = readopt_sent(actor=ALICE, reason="restored", is_whole=True)
+    assert ([each.slot.nonce for each in done.adopted], done.is_open) == ([nonce], False)
+    assert [each.row for each in done.left if each.row.startswith("nonces 0 to ")]
+    run = reconcile(scope=Scope.CHAIN, actor=ALICE, is_whole=True)
+    sign_off(run=run, actor=ALICE, reason="my own sweeps")
+    services.lift_halt(wallet=Wallet.objects.get(), actor=ALICE, reason="my own sweeps")
+    swaps.world.drive_to(payment, "settled")
+    assert swaps.world.sent_transactions() == sent + 3
+
+
+def test_f48_a_long_past_from_before_the_first_order_is_looked_up_no_more_and_told(
+    swaps: Swaps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        use_key_elsewhere(swaps.world)
+    payment = swaps.ordered()
+    used = gateways.node().nonce(payment.wallet.address)
+    _forget_all_signatures(payment, None)
+    monkeypatch.setattr(line, "MOST_LOOKED_UP", 1)
+    look(payment)
+
+    services.lift_halt(wallet=Wallet.objects.get(), actor=ALICE, reason="it was my own before")
+
+    assert Wallet.objects.get().next_nonce == used
+    told = line_of(reconciled("chain"), f"nonces 0 to {used - 1} of {swaps.world.wallet_address}")
+    assert (told.theirs, told.is_acceptable) == ("used before the first order of our books", True)
+
+
+@pytest.mark.parametrize("blocks", [1000, 1])
+def test_f69_where_the_states_since_the_first_order_are_pruned_its_blocks_are_read_or_a_person_vouches(
+    swaps: Swaps, settings: Settings, monkeypatch: pytest.MonkeyPatch, blocks: int
+) -> None:
+    payment = swaps.deposited(30)
+    _forget_all_signatures(payment, NonceSlot.objects.get(payment=payment).nonce)
+    swaps.world.anvil.mine(300)
+    look(payment)
+    monkeypatch.setattr(line, "_MOST_BLOCKS_READ", blocks)
+
+    if blocks == 1:
+        services.lift_halt(wallet=Wallet.objects.get(), actor=ALICE, reason="I vouch for it")
+        assert Wallet.objects.get().halted_at is None
+        # And the exchange knows all the same.
+        payment = look(payment)
+        assert "nothing was signed" in payment.review_reason + payment.waiting_reason
+        assert payment.status == "ordered"
+        return
+    with pytest.raises(RefusedError, match=f"which the books do not know, paid order .* of payment {payment.pk}"):
+        services.lift_halt(wallet=Wallet.objects.get(), actor=ALICE, reason="it was my own before")
+
+
+def _forget_all_signatures(payment: HostPayment, nonce: int | None) -> None:
+    """Books from before the first payment, whose first order is younger than whatever came before it on chain."""
+    if nonce is not None:
+        restore_from_before_the_signature(payment, nonce)
+    node = gateways.node()
+    wallet = payment.wallet.address
+    before = node.block_number()
+    while nonce is not None and node.nonce(wallet, before) > nonce:
+        before -= 1
+    # Blocks of this chain share a second.
+    moment = node.block(before).timestamp + (1 if nonce is None else 0)
+    first = datetime.fromtimestamp(moment, UTC) + line._CLOCKS_APART
+    with unguarded(Wallet, ExchangeOrder):
+        Wallet.objects.update(next_nonce=None)
+        ExchangeOrder.objects.update(created_at=first)

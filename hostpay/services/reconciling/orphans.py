@@ -1,0 +1,66 @@
+"""Orders of our account at the exchange that no row of ours names: whether our own key paid one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from hostpay import gateways
+from hostpay.models import TERMINAL, ExchangeOrder, Transaction, Wallet
+from hostpay.providers.changenow import ExchangeState
+from hostpay.providers.ethereum import ChainTransaction, SentTransaction
+from hostpay.services.adopting import ADOPT
+
+# Transactions of the wallet that the books do not know, found out only where somebody needs them.
+Unknown = Callable[[], Sequence[SentTransaction]]
+
+
+def unknown_to_the_books(sent: Iterable[SentTransaction]) -> list[SentTransaction]:
+    """Those that no row of ours is of."""
+    found = list(sent)
+    known = set(
+        Transaction.objects.filter(tx_hash__in=[each.tx_hash for each in found]).values_list("tx_hash", flat=True)
+    )
+    return [each for each in found if each.tx_hash not in known]
+
+
+def paid_by_our_key(wallet: Wallet, payin_address: str | None, state: ExchangeState, unknown: Unknown) -> str:
+    """The hash of the wallet's transaction that paid there and has no row in the books; empty if there is none.
+
+    The exchange's word for the hash is the shorter way; what our key sent there counts without it, too.
+
+    Raises:
+        ProviderError: the node did not answer.
+    """
+    named = gateways.node().transaction(state.payin_hash) if state.payin_hash else None
+    address = (payin_address or state.payin_address or "").lower()
+    if named is not None and _paid(wallet, address, named):
+        return named.tx_hash
+    return next((each.tx_hash for each in unknown() if _paid(wallet, address, each)), "")
+
+
+def may_be_taken_on(payin_address: str | None) -> bool:
+    """Whether a person may take on that our key paid there and the books have no row of it.
+
+    Only at the address of an order of ours whose payment has ended: nothing can be paid again by that, and nothing be
+    attached. Whatever else our key paid is of a payment that is there to be paid a second time, or of one to be made.
+    """
+    known = ExchangeOrder.objects.filter(payin_address__iexact=payin_address or "").select_related("payment").first()
+    return known is not None and known.payment.status in TERMINAL
+
+
+def how_to_attach(order_id: str) -> str:
+    """What an operator does about an order that our key paid and that no payment has."""
+    attach = f"manage.py reconcile --provider --attach {order_id}"
+    return (
+        f"Nobody can sign this off. Attach it to the payment it was made for ({attach} --payment … --reason …), or, if no"
+        f" payment is left or can be made again that it was for, to a new one of its own ({attach} --new-payment --reason …);"
+        f" then take what paid it into the books: {ADOPT}"
+    )
+
+
+def _paid(wallet: Wallet, payin_address: str, sent: ChainTransaction | SentTransaction) -> bool:
+    return (
+        sent.from_address.lower() == wallet.address.lower()
+        and (sent.to_address or "").lower() == payin_address
+        and not Transaction.objects.filter(tx_hash=sent.tx_hash).exists()
+    )
