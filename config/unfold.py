@@ -87,6 +87,7 @@ UNFOLD: dict[str, Any] = {
                 _item("Transactions", "receipt_long", "hostpay.transaction"),
                 _item("Received", "call_received", "hostpay.receipt"),
                 _item("Refunds", "assignment_return", "hostpay.refund"),
+                _item("Late returns", "history_toggle_off", "hostpay.latereturn"),
                 _item("Wallets", "account_balance_wallet", "hostpay.wallet"),
                 _item("Nonces", "format_list_numbered", "hostpay.nonceslot"),
             ),

@@ -58,7 +58,8 @@ SELECT 'approval ' || approval.id, 'money was given up by it, and no two people 
   FROM hostpay_approval approval
   LEFT JOIN hostpay_refund refund ON refund.approval_id = approval.id
   LEFT JOIN hostpay_writeoff lost ON lost.approval_id = approval.id
- WHERE (refund.id IS NOT NULL OR lost.id IS NOT NULL)
+  LEFT JOIN hostpay_latereturn late ON late.approval_id = approval.id
+ WHERE (refund.id IS NOT NULL OR lost.id IS NOT NULL OR late.id IS NOT NULL)
    AND (approval.decision <> 'approved' OR approval.executed_at IS NULL
         OR approval.action <> CASE WHEN lost.id IS NULL THEN 'accept_refund' ELSE 'write_off' END)
 """

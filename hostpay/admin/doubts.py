@@ -7,7 +7,7 @@ from typing import Any
 
 from django import forms
 from django.db import transaction
-from unfold.widgets import UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
 
 from config.lib.adminkit import cells
 from config.lib.adminkit.links import page_of
@@ -16,7 +16,7 @@ from config.lib.audit import Actor
 from config.lib.money import ETH, MoneyError, format_units, parse_coin_amount
 from hostpay import services
 from hostpay.admin.operations import arrived_units, asked_of_chain, look_now
-from hostpay.models import Approval, ApprovalAction, HostPayment, PaymentStatus
+from hostpay.models import TERMINAL, Approval, ApprovalAction, HostPayment, PaymentStatus
 
 
 def _why_no_doubt(payment: HostPayment) -> str:
@@ -90,13 +90,20 @@ class RefundForm(OperationForm):
         help_text="Its hash, as a block explorer shows it.",
     )
     amount = forms.CharField(
-        label="ETH that it brought to the wallet",
+        label="ETH of it that are this payment's",
         max_length=40,
         widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off", "inputmode": "decimal"}),
         help_text="Read it off the chain; it is compared with what the nodes can still tell.",
     )
 
-    field_order = ("tx_hash", "amount", "reason")
+    is_part = forms.BooleanField(
+        required=False,
+        label="The transaction brought more than that, for other payments",
+        widget=UnfoldBooleanSwitchWidget,
+        help_text="What all payments get of it is never more than it brought.",
+    )
+
+    field_order = ("tx_hash", "amount", "is_part", "reason")
 
     def clean_amount(self) -> int:
         try:
@@ -111,6 +118,12 @@ def _named_refund(payment: HostPayment) -> dict[str, Any]:
 
 
 def _refund_consequence(payment: HostPayment) -> str:
+    if payment.status in TERMINAL:
+        return (
+            f"{payment.review_reason}. You propose to book what came back after the end of this payment of"
+            f" {format_units(payment.send_units, ETH)}. The payment and its loss stay as they are, and its members get nothing"
+            " of it. The chain is asked now, and again when another operator approves it."
+        )
     return (
         f"{payment.review_reason}. You propose to end the payment of {format_units(payment.send_units, ETH)} with what came"
         " back, and to book what is missing as a loss of the house; its batch fails, and the members are pending again in"
@@ -121,7 +134,12 @@ def _refund_consequence(payment: HostPayment) -> str:
 def _propose_refund(payment: HostPayment, actor: Actor, given: dict[str, Any]) -> Done:
     with asked_of_chain():
         approval = services.propose_refund(
-            payment=payment, tx_hash=given["tx_hash"], units=given["amount"], actor=actor, reason=given["reason"]
+            payment=payment,
+            tx_hash=given["tx_hash"],
+            units=given["amount"],
+            is_part=given["is_part"],
+            actor=actor,
+            reason=given["reason"],
         )
     return Done(message=_proposed(approval), url=page_of(approval))
 

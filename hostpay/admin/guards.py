@@ -13,7 +13,7 @@ from config.lib.audit import Actor
 from config.lib.money import ETH, format_units
 from hostpay import services
 from hostpay.admin.operations import asked_of_chain, look_now
-from hostpay.models import Approval, ApprovalAction, Breaker, BreakerCause, HostPayment, Wallet
+from hostpay.models import TERMINAL, Approval, ApprovalAction, Breaker, BreakerCause, HostPayment, Wallet
 
 # --- the breaker
 
@@ -77,16 +77,27 @@ def _lift(wallet: Wallet, actor: Actor, given: dict[str, Any]) -> Done:
     return Done(message=f"Wallet {wallet.address} may sign again.")
 
 
+def _lift_consequence(wallet: Wallet) -> str:
+    said = (
+        f"The wallet signs again, from the nonce at which the chain is now. It was halted because: “{wallet.halted_reason}”"
+        " Before you go on: find every transaction of this wallet that is on chain and not in our books. If one of them"
+        " paid for a payment below, that payment would be paid a second time."
+    )
+    if wallet.nonce_slots.exists():
+        return said
+    return (
+        f"{said} These books have signed nothing yet: what the wallet has sent since their first order is looked up now. If"
+        " the node no longer keeps the states of that time, as only an archive node does for long, nothing is looked up, and"
+        " you vouch for all of it."
+    )
+
+
 LIFT_HALT: Operation[Wallet] = Operation(
     name="lift_halt",
     label="Lift the halt",
     icon="play_circle",
     is_grave=True,
-    consequence=lambda wallet: (
-        f"The wallet signs again, from the nonce at which the chain is now. It was halted because: “{wallet.halted_reason}”"
-        " Before you go on: find every transaction of this wallet that is on chain and not in our books. If one of them"
-        " paid for a payment below, that payment would be paid a second time."
-    ),
+    consequence=_lift_consequence,
     why_not=_why_not_lift,
     seen=lambda wallet: str(wallet.halted_at),
     typed=lambda wallet: wallet.address[-6:],
@@ -135,6 +146,11 @@ def _approve_consequence(approval: Approval) -> str:
 
 def _effect_of(approval: Approval) -> str:
     said = approval.payload
+    if approval.action == ApprovalAction.ACCEPT_REFUND and approval.payment.status in TERMINAL:
+        return (
+            f"With your approval {_eth(said['refunded_wei'])} that came back in {said['refund_tx']} ({said['proof']}) are booked"
+            f" after the end of the payment of {_eth(said['value_wei'])}, which stays as it is, and its review is closed."
+        )
     if approval.action == ApprovalAction.ACCEPT_REFUND:
         return (
             f"With your approval the payment of {_eth(said['value_wei'])} ends with {_eth(said['refunded_wei'])} that"

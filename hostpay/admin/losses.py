@@ -11,12 +11,12 @@ from config.lib.adminkit import cells
 from config.lib.adminkit.admins import ObjectAdmin
 from config.lib.adminkit.links import linked, linked_id
 from config.lib.adminkit.pages import Page, facts
-from hostpay.models import Refund, WriteOff
+from hostpay.models import LateReturn, Refund, WriteOff
 
 
 @admin.register(Refund)
 class RefundAdmin(ObjectAdmin[Refund]):
-    explanation = "ETH that the exchange sent back: one final transfer, credited to one order once."
+    explanation = "ETH that the exchange sent back: what a final transaction brought for an order, credited once."
     list_display = ("transaction", "amount", "lost", "for_order", "credited")
     list_select_related = ("order",)
     search_fields = ("=tx_hash",)
@@ -48,11 +48,54 @@ class RefundAdmin(ObjectAdmin[Refund]):
                 facts(
                     "Refund",
                     ("Transaction", cells.short(obj.tx_hash)),
+                    ("Which brought in all", cells.eth_exact(obj.brought_units)),
                     ("Kept by the provider", cells.eth_exact(obj.lost_units)),
                     ("Block", cells.count(obj.block_number)),
                     ("Block hash", cells.short(obj.block_hash)),
                     ("From", cells.short(obj.from_address)),
                     ("Credited to order", linked_id(obj.order, str(obj.order))),
+                    ("Accepted by two people", linked(obj.approval) if obj.approval else "no: it proved itself"),
+                ),
+            ),
+        )
+
+
+@admin.register(LateReturn)
+class LateReturnAdmin(ObjectAdmin[LateReturn]):
+    explanation = "ETH that came back for an order after two people had ended its payment: the house's, against the loss it had booked."
+    list_display = ("transaction", "amount", "for_order", "booked")
+    list_select_related = ("order",)
+    search_fields = ("=tx_hash",)
+    ordering = ("-id",)
+    sortable_by = ()
+
+    def transaction(self, late: LateReturn) -> SafeString:
+        return format_html('<code title="{}">{}…{}</code>', late.tx_hash, late.tx_hash[:8], late.tx_hash[-4:])
+
+    def amount(self, late: LateReturn) -> SafeString:
+        return cells.eth(late.units)
+
+    @admin.display(description="order")
+    def for_order(self, late: LateReturn) -> SafeString:
+        return linked(late.order)
+
+    def booked(self, late: LateReturn) -> SafeString:
+        return cells.when(late.created_at)
+
+    def page(self, request: HttpRequest, obj: LateReturn) -> Page:
+        return Page(
+            headline=format_html("{} came back late", cells.eth_exact(obj.units)),
+            subline=format_html("booked {}", cells.when(obj.created_at)),
+            sections=(
+                facts(
+                    "Late return",
+                    ("Transaction", cells.short(obj.tx_hash)),
+                    ("Which brought in all", cells.eth_exact(obj.brought_units)),
+                    ("Block", cells.count(obj.block_number)),
+                    ("Block hash", cells.short(obj.block_hash)),
+                    ("From", cells.short(obj.from_address)),
+                    ("Of order", linked_id(obj.order, str(obj.order))),
+                    ("Payment", linked(obj.order.payment)),
                     ("Accepted by two people", linked(obj.approval) if obj.approval else "no: it proved itself"),
                 ),
             ),
@@ -93,6 +136,7 @@ class WriteOffAdmin(ObjectAdmin[WriteOff]):
                     "Loss",
                     ("Order", linked_id(obj.order, str(obj.order))),
                     ("Payment", linked(obj.order.payment)),
+                    ("Came back since", cells.eth_exact(sum(int(each.units) for each in obj.order.late_returns.all()))),
                     ("Decision", linked(obj.approval)),
                     ("Why", obj.approval.reason),
                 ),

@@ -8,7 +8,15 @@ from hostpay.models.control import (
     ServiceHealth,
 )
 from hostpay.models.operations import Heartbeat, Pause, Switch, UsedToken
-from hostpay.models.order import ExchangeOrder, ExchangeOrderStatusChange, OrderStatus, Receipt, Refund, WriteOff
+from hostpay.models.order import (
+    ExchangeOrder,
+    ExchangeOrderStatusChange,
+    LateReturn,
+    OrderStatus,
+    Receipt,
+    Refund,
+    WriteOff,
+)
 from hostpay.models.payment import (
     CLOSED_UNPAID,
     ON_THE_WIRE,
@@ -40,6 +48,7 @@ __all__ = (
     "Heartbeat",
     "HostPayment",
     "HostPaymentStatusChange",
+    "LateReturn",
     "NonceSlot",
     "OrderStatus",
     "Pause",

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from config.lib.columns import UNITS_LIMIT, number_above, number_between, units_field
@@ -131,7 +131,11 @@ class Receipt(models.Model):
 
 
 class Refund(models.Model):
-    """The asset coming back: one final transfer from the provider to our wallet, credited to one order once."""
+    """The asset coming back: what a final transaction from the provider to our wallet brought for one order, once.
+
+    One transaction may have brought it for several orders. A trigger holds that what orders are credited with of it, here
+    and in `LateReturn`, is never more than it brought.
+    """
 
     order = models.OneToOneField(ExchangeOrder, on_delete=models.PROTECT, related_name="refund")
     chain_id = models.PositiveBigIntegerField()
@@ -140,6 +144,7 @@ class Refund(models.Model):
     block_hash = models.CharField(max_length=66)
     from_address = models.CharField(max_length=42)
     units = units_field(help_text="Wei that came back.")
+    brought_units = units_field(help_text="Wei that the whole transaction brought to the wallet, for whatever orders.")
     lost_units = units_field(help_text="Wei of the order that did not come back: the provider's network fee.")
     approval = models.OneToOneField(
         "hostpay.Approval",
@@ -153,13 +158,18 @@ class Refund(models.Model):
 
     class Meta:
         constraints = (
-            models.UniqueConstraint(fields=("chain_id", "tx_hash"), name="refund_transaction_is_credited_once"),
             models.CheckConstraint(
                 condition=number_above("units", floor=0, below=UNITS_LIMIT)
                 & number_between("lost_units", lowest=0, below=UNITS_LIMIT),
                 name="refund_amounts_are_sane",
             ),
+            models.CheckConstraint(
+                condition=number_between("brought_units", lowest=1, below=UNITS_LIMIT)
+                & Q(units__lte=F("brought_units")),
+                name="refund_is_of_what_its_transaction_brought",
+            ),
         )
+        indexes = (models.Index(fields=("chain_id", "tx_hash"), name="refund_by_transaction"),)
 
     def __str__(self) -> str:
         return f"{self.units} wei back in {self.tx_hash}"
@@ -182,3 +192,42 @@ class WriteOff(models.Model):
 
     def __str__(self) -> str:
         return f"{self.lost_units} wei written off"
+
+
+class LateReturn(models.Model):
+    """What came back for an order after two people had ended its payment: the house's, against the loss it had booked.
+
+    The payment and its loss stay as they were decided. The trigger of `Refund` counts these rows too.
+    """
+
+    order = models.ForeignKey(ExchangeOrder, on_delete=models.PROTECT, related_name="late_returns")
+    chain_id = models.PositiveBigIntegerField()
+    tx_hash = models.CharField(max_length=66)
+    block_number = models.PositiveBigIntegerField()
+    block_hash = models.CharField(max_length=66)
+    from_address = models.CharField(max_length=42)
+    units = units_field(help_text="Wei that came back for the order.")
+    brought_units = units_field(help_text="Wei that the whole transaction brought to the wallet, for whatever orders.")
+    approval = models.OneToOneField(
+        "hostpay.Approval",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="late_return",
+        help_text="By which two people accepted it; empty for one that proved itself.",
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("chain_id", "tx_hash", "order"), name="late_return_is_booked_once"),
+            models.CheckConstraint(
+                condition=number_above("units", floor=0, below=UNITS_LIMIT)
+                & number_between("brought_units", lowest=1, below=UNITS_LIMIT)
+                & Q(units__lte=F("brought_units")),
+                name="late_return_is_of_what_its_transaction_brought",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.units} wei back late in {self.tx_hash}"

@@ -1,7 +1,7 @@
 """After two people have given up what the exchange has: it may pay all the same. That is told, and credited to nobody.
 
 The members of such a batch were released, and are paid by another one. USDT that comes for the first is the house's,
-against the loss it has booked; which a person writes into the books outside.
+against the loss it has booked; which a person writes into the books outside. ETH that comes back has a row of its own.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from config.lib import clock
 from config.lib.audit import Actor
 from config.lib.money import ETH, USDT, format_units
 from hostpay import gateways
-from hostpay.models import GIVEN_UP, ExchangeOrder, HostPayment, Receipt, Refund
+from hostpay.models import GIVEN_UP, ExchangeOrder, HostPayment, Receipt, Refund, WriteOff
 from hostpay.services import health
 from hostpay.services.receiving import Found, credit, find_named, find_unnamed
-from hostpay.services.refunding import Returned, find_refund
+from hostpay.services.refunding import NotProven, book_late, find_refund, why_impossible, why_unlikely
 from hostpay.services.steps import Done, Poll, Review, Said, open_review
 from hostpay.services.watching import observe
 
@@ -48,7 +48,7 @@ def look_for_late_money(*, payment: HostPayment, actor: Actor) -> Said:
         state = gateways.exchange().exchange(current.provider_order_id or "")
     observe(current, state, actor)
     found = find_named(payment, current, current.payout_hash) if current.payout_hash else find_unnamed(payment, current)
-    news = _proceeds(payment, current, found, actor) or _return(payment, current)
+    news = _proceeds(payment, current, found, actor) or _return(payment, current, actor)
     was_told = payment.status_changes.filter(reason=f"needs review: {news}").exists()
     return Review(reason=news, after_s=after_s) if news and not was_told else Poll(after_s=after_s)
 
@@ -74,11 +74,34 @@ def _proceeds(payment: HostPayment, current: ExchangeOrder, found: Found | None,
     return news
 
 
-def _return(payment: HostPayment, current: ExchangeOrder) -> str:
-    returned = find_refund(payment, current)
-    if not isinstance(returned, Returned) or Refund.objects.filter(tx_hash=returned.tx_hash).exists():
+def _return(payment: HostPayment, current: ExchangeOrder, actor: Actor) -> str:
+    """What came back since the last look, or why people have to read it; what proves itself has its row from here on."""
+    known = {current.refund_hash, current.refund_hash.lower()}
+    if Refund.objects.filter(order=current, tx_hash__in=known).exists() or current.late_returns.filter(
+        tx_hash__in=known
+    ):
         return ""
-    return (
-        f"exchange {current.provider_order_id} was given up, and its ETH came back after all:"
-        f" {format_units(returned.units, ETH)} in {returned.tx_hash}; the loss was booked in full"
+    returned = find_refund(payment, current)
+    name = f"exchange {current.provider_order_id} was given up"
+    by_people = "is it this order's, propose to accept it as its refund, and another operator approves it"
+    if isinstance(returned, NotProven):
+        return f"{name}, and names a refund after all; {by_people}: {returned.reason}" if returned.is_final else ""
+    # As for a payment under way: what is unlikely is booked only by two people.
+    doubt = why_impossible(payment, current, returned) or why_unlikely(payment, current, returned)
+    if doubt:
+        return f"{name}, and names a refund after all; {by_people}: {doubt}"
+    news = (
+        f"{name}, and its ETH came back after all: {format_units(returned.units, ETH)} in {returned.tx_hash}; it is booked,"
+        f" against the {_loss(current)} booked as lost"
     )
+    with transaction.atomic():
+        payment.locked()
+        book_late(payment=payment, current=current, returned=returned)
+        # Nobody hears of it later: it is told with its row.
+        open_review(payment, Review(reason=news), actor=actor)
+    return news
+
+
+def _loss(current: ExchangeOrder) -> str:
+    lost = WriteOff.objects.filter(order=current).first() or Refund.objects.filter(order=current).first()
+    return format_units(int(lost.lost_units) if lost is not None else 0, ETH)

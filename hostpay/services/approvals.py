@@ -39,7 +39,10 @@ class _Deed:
 def _facts_of_refund(approval: Approval) -> dict[str, str]:
     said = approval.payload
     facts = giving_up.facts_of_refund(
-        payment=approval.payment, tx_hash=said["refund_tx"], units=int(said["refunded_wei"])
+        payment=approval.payment,
+        tx_hash=said["refund_tx"],
+        units=int(said["refunded_wei"]),
+        is_part=said.get("is_part") == "yes",
     )
     # A node may keep less of the past by now; what it kept was seen by who proposed it.
     return {**facts, "proof": said["proof"]}
@@ -71,8 +74,15 @@ def propose_cancel(*, payment: HostPayment, actor: Actor, reason: str) -> Approv
     return _propose(ApprovalAction.CANCEL_PAYMENT, payment, {}, actor, reason)
 
 
-def propose_refund(*, payment: HostPayment, tx_hash: str, units: int, actor: Actor, reason: str) -> Approval:
+def propose_refund(
+    *, payment: HostPayment, tx_hash: str, units: int, actor: Actor, reason: str, is_part: bool = False
+) -> Approval:
     """Propose to end a payment with a refund that was found on chain: `units` wei that `tx_hash` brought to the wallet.
+
+    Of a payment that two people have ended before, the proposal is to book it: the payment stays as it ended.
+
+    Args:
+        is_part: whether the transaction brought more, for other payments; what all get of it never exceeds that.
 
     Raises:
         RefusedError: it is not in review at the exchange, the chain says otherwise, or no reason is given.
@@ -80,7 +90,7 @@ def propose_refund(*, payment: HostPayment, tx_hash: str, units: int, actor: Act
         ProviderError: the node did not answer.
     """
     _refuse_hopeless(ApprovalAction.ACCEPT_REFUND, payment, actor, reason)
-    facts = giving_up.facts_of_refund(payment=payment, tx_hash=tx_hash, units=units)
+    facts = giving_up.facts_of_refund(payment=payment, tx_hash=tx_hash, units=units, is_part=is_part)
     return _propose(ApprovalAction.ACCEPT_REFUND, payment, facts, actor, reason)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F, Sum
 
 from config.lib import clock
@@ -17,6 +17,7 @@ from config.lib.errors import RefusedError
 from config.lib.money import ETH, format_units
 from hostpay import gateways
 from hostpay.models import (
+    GIVEN_UP,
     Approval,
     ExchangeOrder,
     HostPayment,
@@ -28,7 +29,7 @@ from hostpay.models import (
 from hostpay.providers.addresses import is_hash
 from hostpay.services.finality import is_final
 from hostpay.services.receiving import find_named, find_unnamed
-from hostpay.services.refunding import Returned, close_refunded, find_refund, why_impossible
+from hostpay.services.refunding import Returned, book_late, close_refunded, find_refund, why_impossible
 
 # Before that the exchange, or its refund, may simply be slow; and what is written off too early is paid twice.
 WRITE_OFF_AFTER = timedelta(days=1)
@@ -36,7 +37,9 @@ _IN_WORDS_ALONE = "the nodes keep neither a trace nor the balances of that block
 
 
 def why_not_accept_refund(payment: HostPayment) -> str:
-    """A sentence, or nothing if the payment could end with a refund that people found."""
+    """A sentence, or nothing if the payment could end with a refund that people found, or one be booked after its end."""
+    if why_not_book_late(payment) == "":
+        return ""
     if payment.status != PaymentStatus.FINAL:
         return f"It is {payment.status}; only what the exchange has can come back."
     if not payment.review_reason:
@@ -46,26 +49,42 @@ def why_not_accept_refund(payment: HostPayment) -> str:
     return ""
 
 
+def why_not_book_late(payment: HostPayment) -> str:
+    """A sentence, or nothing if two people have ended the payment, and something has come up about it since."""
+    given_up = payment.approvals.filter(action__in=GIVEN_UP, executed_at__isnull=False)
+    if payment.delivered_at is None or not payment.review_reason or not given_up.exists():
+        return "Nothing has come up after two people had ended it."
+    return ""
+
+
 def why_not_write_off(payment: HostPayment) -> str:
     """A sentence, or nothing if what the exchange has could be given up."""
+    if payment.status != PaymentStatus.FINAL:
+        return f"It is {payment.status}; only what the exchange has can be written off."
     why_not = why_not_accept_refund(payment)
     if why_not or clock.now() - payment.status_changed_at >= WRITE_OFF_AFTER:
         return why_not
     return f"The exchange has its ETH since {payment.status_changed_at:%Y-%m-%d %H:%M} UTC: less than a day."
 
 
-def facts_of_refund(*, payment: HostPayment, tx_hash: str, units: int) -> dict[str, str]:
+def facts_of_refund(*, payment: HostPayment, tx_hash: str, units: int, is_part: bool) -> dict[str, str]:
     """What the chain says of the refund that people found, for the proposal.
+
+    Args:
+        units: wei of it that are this payment's.
+        is_part: whether the transaction brought more than that, for other payments.
 
     Raises:
         RefusedError: it is none, or not of that amount.
         ProviderError: the node did not answer.
     """
     current = _current(payment)
-    returned, proof = _proven(payment, tx_hash.strip().lower(), units)
+    returned, proof = _proven(payment, tx_hash.strip().lower(), units, is_part=is_part)
     impossible = why_impossible(payment, current, returned)
     if impossible:
         raise RefusedError(why=f"{impossible[:1].upper()}{impossible[1:]}.", next_step="Name another transaction.")
+    if current.late_returns.filter(tx_hash=returned.tx_hash).exists():
+        raise RefusedError(why=f"{returned.tx_hash} is booked for it already.", next_step="Close the review.")
     return {
         "exchange": current.provider_order_id or "",
         "refund_tx": returned.tx_hash,
@@ -73,6 +92,8 @@ def facts_of_refund(*, payment: HostPayment, tx_hash: str, units: int) -> dict[s
         "refund_block_hash": returned.block_hash,
         "refund_from": returned.from_address,
         "refunded_wei": str(returned.units),
+        "brought_wei": str(returned.brought_units),
+        "is_part": "yes" if is_part else "no",
         "lost_wei": str(max(int(current.send_units) - returned.units, 0)),
         "proof": proof,
     }
@@ -93,7 +114,7 @@ def facts_of_write_off(*, payment: HostPayment) -> dict[str, str]:
             next_step="Let it be credited, or accept what arrived.",
         )
     returned = find_refund(payment, current)
-    if isinstance(returned, Returned) and not why_impossible(payment, current, returned):
+    if isinstance(returned, Returned) and returned.units and not why_impossible(payment, current, returned):
         raise RefusedError(
             why=f"{format_units(returned.units, ETH)} of it came back in {returned.tx_hash}.",
             next_step="Propose to accept that refund.",
@@ -108,23 +129,42 @@ def facts_of_write_off(*, payment: HostPayment) -> dict[str, str]:
 
 
 def take_refund(*, payment: HostPayment, approval: Approval, actor: Actor) -> None:
-    """End the payment with the refund of the approval, in the transaction that approves it."""
+    """End the payment with the refund of the approval, or book it after its end, in the transaction that approves it.
+
+    Raises:
+        RefusedError: another order was credited with too much of the transaction in the same moment.
+    """
     said: Mapping[str, str] = approval.payload
     returned = Returned(
         tx_hash=said["refund_tx"],
         from_address=said["refund_from"],
         units=int(said["refunded_wei"]),
+        brought_units=int(said["brought_wei"]),
         block_number=int(said["refund_block"]),
         block_hash=said["refund_block_hash"],
     )
-    close_refunded(
-        payment=payment,
-        current=_current(payment),
-        returned=returned,
-        actor=actor,
-        reason=f"the refund that two people accepted ({said['proof']})",
-        approval=approval,
-    )
+    try:
+        with transaction.atomic():
+            _book(payment, returned, approval, actor)
+    except IntegrityError:
+        raise RefusedError(
+            why=f"Of {returned.tx_hash} another payment was given a part meanwhile, and so much is not left.",
+            next_step="Look at what it got, reject this, and propose anew.",
+        ) from None
+
+
+def _book(payment: HostPayment, returned: Returned, approval: Approval, actor: Actor) -> None:
+    current = _current(payment)
+    by_two = f"the refund that two people accepted ({approval.payload['proof']})"
+    if payment.status == PaymentStatus.FINAL:
+        close_refunded(
+            payment=payment, current=current, returned=returned, actor=actor, reason=by_two, approval=approval
+        )
+        return
+    book_late(payment=payment, current=current, returned=returned, approval=approval)
+    told = f"{format_units(returned.units, ETH)} came back in {returned.tx_hash} after its end: {by_two}"
+    payment.note(actor=actor, reason=told, data={"tx_hash": returned.tx_hash, "returned_units": str(returned.units)})
+    HostPayment.objects.filter(pk=payment.pk).update(review_reason="", review_since=None)
 
 
 def write_off(*, payment: HostPayment, approval: Approval, actor: Actor) -> None:
@@ -152,8 +192,8 @@ def _current(payment: HostPayment) -> ExchangeOrder:
     return current
 
 
-def _proven(payment: HostPayment, tx_hash: str, units: int) -> tuple[Returned, str]:
-    """The refund, and by what its amount is known."""
+def _proven(payment: HostPayment, tx_hash: str, units: int, *, is_part: bool) -> tuple[Returned, str]:
+    """The refund, and by what its amount is known; a part is one only of what the chain itself can tell."""
     if not is_hash(tx_hash) or units <= 0:
         raise RefusedError(
             why="A refund is a transaction and an amount above zero.",
@@ -165,21 +205,28 @@ def _proven(payment: HostPayment, tx_hash: str, units: int) -> tuple[Returned, s
         raise RefusedError(
             why=f"{tx_hash} is not final on chain, or failed.", next_step="Wait for its confirmations, or correct it."
         )
+    wallet = payment.wallet.address
+    is_plain = (sent.to_address or "").lower() == wallet.lower() and sent.value_wei > 0
+    shown = sent.value_wei if is_plain else node.traced_wei(tx_hash, wallet)
     returned = Returned(
         tx_hash=sent.tx_hash,
         from_address=sent.from_address,
         units=units,
+        brought_units=units if shown is None else shown,
         block_number=receipt.block_number,
         block_hash=receipt.block_hash,
     )
-    wallet = payment.wallet.address
-    is_plain = (sent.to_address or "").lower() == wallet.lower() and sent.value_wei > 0
-    shown = sent.value_wei if is_plain else node.traced_wei(tx_hash, wallet)
     if shown is None:
+        if is_part:
+            raise RefusedError(
+                why=f"What {tx_hash} brought in all is known to no node of ours, so nobody can tell a part of it.",
+                next_step="Name a node that traces transactions in ETH_RPC_URLS.",
+            )
         return returned, _proof_by_balance(payment, returned)
-    if shown != units:
+    if shown < units or (shown > units and not is_part):
         raise _not_of_that_amount(returned, shown)
-    return returned, "a plain transfer of exactly that" if is_plain else "its trace brings exactly that to the wallet"
+    whole = "exactly that" if shown == units else f"{format_units(shown, ETH)} in all, of which this is a part"
+    return returned, f"a plain transfer of {whole}" if is_plain else f"its trace brings {whole} to the wallet"
 
 
 def _proof_by_balance(payment: HostPayment, returned: Returned) -> str:
@@ -206,5 +253,5 @@ def _not_of_that_amount(returned: Returned, shown_wei: int) -> RefusedError:
     return RefusedError(
         why=f"{returned.tx_hash} brought {format_units(shown_wei, ETH)} to the wallet, not"
         f" {format_units(returned.units, ETH)}.",
-        next_step="Give the amount that the chain shows.",
+        next_step="Give the amount that the chain shows; if the rest is other payments', say that this is a part.",
     )

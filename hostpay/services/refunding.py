@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Sum
 
 from config.lib import clock
 from config.lib.audit import Actor
@@ -16,6 +17,7 @@ from hostpay.models import (
     Approval,
     ExchangeOrder,
     HostPayment,
+    LateReturn,
     OrderStatus,
     PaymentStatus,
     Receipt,
@@ -34,13 +36,27 @@ _BPS = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Returned:
-    """A final transfer of ETH to the wallet."""
+    """ETH that a final transaction brought to the wallet.
+
+    Attributes:
+        units: wei of it that are, or may be, the order's.
+        brought_units: wei that the whole transaction brought.
+    """
 
     tx_hash: str
     from_address: str
     units: int
+    brought_units: int
     block_number: int
     block_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotProven:
+    """Why nothing is proven yet; `is_final` if the transaction is, and people have to read what it brought."""
+
+    reason: str
+    is_final: bool = False
 
 
 def receive_refund(payment: HostPayment, current: ExchangeOrder, actor: Actor) -> Said:
@@ -50,20 +66,20 @@ def receive_refund(payment: HostPayment, current: ExchangeOrder, actor: Actor) -
         ProviderError: the node did not answer.
     """
     returned = find_refund(payment, current)
-    if isinstance(returned, str):
+    if isinstance(returned, NotProven):
         if clock.now() - payment.status_changed_at > SLOW_AFTER:
-            return Review(reason=returned, after_s=settings.EXCHANGE_POLL_EVERY_S)
-        return Wait(reason=returned, after_s=settings.EXCHANGE_POLL_EVERY_S)
+            return Review(reason=returned.reason, after_s=settings.EXCHANGE_POLL_EVERY_S)
+        return Wait(reason=returned.reason, after_s=settings.EXCHANGE_POLL_EVERY_S)
     # What is unlikely two people may accept, who have looked at more than the rows.
-    doubt = why_impossible(payment, current, returned) or _unlikely(payment, current, returned)
+    doubt = why_impossible(payment, current, returned) or why_unlikely(payment, current, returned)
     if doubt:
         return Review(reason=doubt, after_s=settings.EXCHANGE_POLL_EVERY_S)
     close_refunded(payment=payment, current=current, returned=returned, actor=actor, reason="the refund is final")
     return Proceed()
 
 
-def find_refund(payment: HostPayment, current: ExchangeOrder) -> Returned | str:
-    """What came back for the order by a final transaction, or a sentence that says why nothing is proven yet.
+def find_refund(payment: HostPayment, current: ExchangeOrder) -> Returned | NotProven:
+    """What came back for the order by a final transaction: all of it that no other order was credited with.
 
     Raises:
         ProviderError: the node did not answer.
@@ -71,24 +87,38 @@ def find_refund(payment: HostPayment, current: ExchangeOrder) -> Returned | str:
     amount = format_units(int(current.send_units), ETH)
     name = f"exchange {current.provider_order_id} of {amount}"
     if not current.refund_hash:
-        return f"{name} is {current.provider_status}, and no refund transaction is named"
+        return NotProven(reason=f"{name} is {current.provider_status}, and no refund transaction is named")
     node = gateways.node()
     sent, receipt = node.transaction(current.refund_hash), node.receipt(current.refund_hash)
     if sent is None or receipt is None or not receipt.ok or not is_final(receipt):
-        return f"{name} is {current.provider_status}, and its refund {current.refund_hash} is not final on chain"
+        return NotProven(
+            reason=f"{name} is {current.provider_status}, and its refund {current.refund_hash} is not final on chain"
+        )
     # A receiver other than the wallet may still pay it from inside a contract; that is for two people to read.
     if (sent.to_address or "").lower() != payment.wallet.address.lower() or not sent.value_wei:
-        return (
-            f"{name}: its refund {current.refund_hash} is no plain transfer of ETH to the wallet; if a contract paid it,"
-            " propose to accept it with what it brought"
+        return NotProven(
+            reason=f"{name}: its refund {current.refund_hash} is no plain transfer of ETH to the wallet; if a contract paid it,"
+            " propose to accept it with what it brought",
+            is_final=True,
         )
+    credited = credited_units(payment.wallet.chain_id, sent.tx_hash, to_others_than=current)
     return Returned(
         tx_hash=sent.tx_hash,
         from_address=sent.from_address,
-        units=sent.value_wei,
+        units=max(sent.value_wei - credited, 0),
+        brought_units=sent.value_wei,
         block_number=receipt.block_number,
         block_hash=receipt.block_hash,
     )
+
+
+def credited_units(chain_id: int, tx_hash: str, *, to_others_than: ExchangeOrder) -> int:
+    """Wei of the transaction that other orders were credited with."""
+    total = 0
+    for model in (Refund, LateReturn):
+        theirs = model.objects.filter(chain_id=chain_id, tx_hash=tx_hash).exclude(order=to_others_than)
+        total += int(theirs.aggregate(units=Sum("units"))["units"] or 0)
+    return total
 
 
 def close_refunded(
@@ -117,6 +147,7 @@ def close_refunded(
             block_hash=returned.block_hash,
             from_address=returned.from_address,
             units=returned.units,
+            brought_units=returned.brought_units,
             lost_units=lost,
             approval=approval,
         )
@@ -134,34 +165,56 @@ def close_refunded(
         )
 
 
+def book_late(
+    *, payment: HostPayment, current: ExchangeOrder, returned: Returned, approval: Approval | None = None
+) -> None:
+    """A row of what came back after the payment's end; the caller holds the payment's row, and tells of it."""
+    LateReturn.objects.create(
+        order=current,
+        chain_id=payment.wallet.chain_id,
+        tx_hash=returned.tx_hash,
+        block_number=returned.block_number,
+        block_hash=returned.block_hash,
+        from_address=returned.from_address,
+        units=returned.units,
+        brought_units=returned.brought_units,
+        approval=approval,
+    )
+
+
 def why_impossible(payment: HostPayment, current: ExchangeOrder, returned: Returned) -> str:
-    """Why the payment must not end with this refund, whoever wants it; empty if it may.
+    """Why the transaction must not count for the order, whoever wants it; empty if it may.
 
     Raises:
         ProviderError: the node did not answer.
     """
-    if Refund.objects.filter(chain_id=payment.wallet.chain_id, tx_hash=returned.tx_hash).exists():
-        return f"refund {returned.tx_hash} was credited to another order before"
-    if current.receipts.exists():
-        return f"{format_units(returned.units, ETH)} came back, and USDT arrived for the same exchange"
+    credited = credited_units(payment.wallet.chain_id, returned.tx_hash, to_others_than=current)
+    if credited and not 0 < returned.units <= returned.brought_units - credited:
+        return (
+            f"refund {returned.tx_hash} was credited to another order before, with {format_units(credited, ETH)} of its"
+            f" {format_units(returned.brought_units, ETH)}"
+        )
     # The provider only names a hash: any transfer to the wallet could be named, a customer's deposit too.
     deposit = Transaction.objects.filter(slot__payment=payment, status=TransactionStatus.FINAL).first()
     if deposit is None or deposit.block_number is None or returned.block_number < deposit.block_number:
         return f"refund {returned.tx_hash} is older than our deposit"
     if Wallet.objects.filter(address__iexact=returned.from_address).exists():
         return f"refund {returned.tx_hash} comes from {returned.from_address}, a wallet of our own"
+    # Where its end was decided before, what comes after it is only booked.
+    return _why_not_instead(current, returned) if payment.status == PaymentStatus.FINAL else ""
+
+
+def _why_not_instead(current: ExchangeOrder, returned: Returned) -> str:
+    """Why a payment must not end with the refund in place of proceeds."""
+    if current.receipts.exists():
+        return f"{format_units(returned.units, ETH)} came back, and USDT arrived for the same exchange"
     if _is_paid_out(current):
         return f"refund {returned.tx_hash} is named, and so is {current.payout_hash}, a payout that is final on chain"
     return ""
 
 
-def _is_paid_out(current: ExchangeOrder) -> bool:
-    receipt = gateways.node().receipt(current.payout_hash) if current.payout_hash else None
-    return receipt is not None and receipt.ok and is_final(receipt)
-
-
-def _unlikely(payment: HostPayment, current: ExchangeOrder, returned: Returned) -> str:
-    """Why a person should look before the payment ends with this refund; empty if there is no reason."""
+def why_unlikely(payment: HostPayment, current: ExchangeOrder, returned: Returned) -> str:
+    """Why a person should look before the refund counts for the order; empty if there is no reason."""
     sent, doubts = int(current.send_units), []
     back = f"{format_units(returned.units, ETH)} of {format_units(sent, ETH)} came back in {returned.tx_hash}"
     if returned.units > sent:
@@ -171,6 +224,11 @@ def _unlikely(payment: HostPayment, current: ExchangeOrder, returned: Returned) 
     if not _has_paid_us(returned.from_address, current):
         doubts.append(f"{returned.from_address} has never paid us for an exchange before")
     return f"{back}: {'; '.join(doubts)}" if doubts else ""
+
+
+def _is_paid_out(current: ExchangeOrder) -> bool:
+    receipt = gateways.node().receipt(current.payout_hash) if current.payout_hash else None
+    return receipt is not None and receipt.ok and is_final(receipt)
 
 
 def _has_paid_us(address: str, current: ExchangeOrder) -> bool:

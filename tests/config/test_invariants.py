@@ -267,8 +267,8 @@ BREAKS = {
     ),
     "a refund of less than was sent, without a loss": (
         "UPDATE hostpay_hostpayment SET status = 'refunded', received_units = NULL, refunded_units = 1;"
-        " INSERT INTO hostpay_refund (order_id, chain_id, tx_hash, block_number, block_hash, from_address, units, lost_units)"
-        " SELECT id, 31337, '0xab', 1, '0xbb', '0xcc', 1, 0 FROM hostpay_exchangeorder",
+        " INSERT INTO hostpay_refund (order_id, chain_id, tx_hash, block_number, block_hash, from_address, units, brought_units,"
+        " lost_units) SELECT id, 31337, '0xab', 1, '0xbb', '0xcc', 1, 1, 0 FROM hostpay_exchangeorder",
         "I9 what did not come back is booked as lost",
     ),
     "a loss that nobody else has approved": (

@@ -14,13 +14,25 @@ from config.lib import clock
 from config.lib.errors import ProviderError, RefusedError
 from config.lib.money import ETH, format_units
 from hostpay import services
-from hostpay.models import Approval, ExchangeOrder, HostPayment, OrderStatus, Receipt, Refund, Transaction, WriteOff
+from hostpay.models import (
+    Approval,
+    ExchangeOrder,
+    HostPayment,
+    LateReturn,
+    OrderStatus,
+    Receipt,
+    Refund,
+    Transaction,
+    WriteOff,
+)
 from hostpay.sandbox.rpc import token_call
 from hostpay.services import afterwards, approve, propose_refund, propose_write_off, reject
 from hostpay.services.limits import in_flight_wei
+from hostpay.services.reconciling.runs import lines_of
 from payouts.models import Accumulation
 from tests import factories
-from tests.hostpay.chain import through
+from tests.hostpay.chain import crash_at, through
+from tests.hostpay.reconciling.books import reconciled, settle_books
 from tests.lib.faulty_node import FaultyNode
 from tests.lib.swaps import OPERATOR, SECOND, Swaps, fresh, long_ago, order_of
 from tests.lib.unguarded import unguarded
@@ -156,23 +168,71 @@ def test_f38_an_unnamed_payout_could_be_of_what_was_given_up_and_is_nobodys(swap
     assert not Receipt.objects.filter(order__payment=waiting).exists()
 
 
-def test_f38_eth_that_comes_back_after_the_write_off_is_told(swaps: Swaps) -> None:
+def test_f38_eth_that_comes_back_after_the_write_off_has_a_row_and_the_balance_agrees(swaps: Swaps) -> None:
+    swaps.world.drive_to(swaps.request(), "settled")
     payment = written_off(swaps, lost_batch(swaps))
     swaps.look_until(lambda: fresh(payment).delivered_at is not None)
-    swaps.world.exchange.control(
-        "POST", f"exchanges/{order_of(payment).provider_order_id}", {"status": "refunded", "freeze": True}
+    settle_books(swaps.world)
+    tx_hash = comes_back(swaps, payment, transfer_of(swaps, BACK, sender=payer_of(swaps)))
+
+    swaps.step()
+    swaps.step()
+
+    told, row = fresh(payment), LateReturn.objects.get()
+    assert told.review_reason == (
+        f"exchange {order_of(payment).provider_order_id} was given up, and its ETH came back after all: 0.0145 ETH in"
+        f" {tx_hash}; it is booked, against the 0.015 ETH booked as lost"
     )
-    tx_hash = transfer_of(swaps, BACK)
-    swaps.answer_by_id("refundHash", tx_hash)
-
-    swaps.step()
-    swaps.step()
-
-    told = fresh(payment)
-    assert told.review_reason.endswith(f"came back after all: 0.0145 ETH in {tx_hash}; the loss was booked in full")
-    assert told.status == "failed"
-    assert not Refund.objects.exists()
+    assert (row.order, row.tx_hash, int(row.units), row.approval) == (order_of(payment), tx_hash, BACK, None)
+    assert (told.status, told.refunded_units, Refund.objects.count()) == ("failed", None, 0)
     assert len([c for c in told.status_changes.all() if "came back after all" in c.reason]) == 1
+    run = reconciled("chain")
+    (eth,) = [line for line in lines_of(run) if line.row.startswith("ETH of the wallet")]
+    assert "and 0.0145 ETH come back late" in eth.ours
+    assert (run.result, eth.theirs) == ("agrees", eth.ours.partition(":")[0])
+    assert broken() == []
+
+
+def test_f38_a_worker_that_dies_after_it_booked_late_eth_has_told_of_it(swaps: Swaps) -> None:
+    swaps.world.drive_to(swaps.request(), "settled")
+    payment = written_off(swaps, lost_batch(swaps))
+    swaps.look_until(lambda: fresh(payment).delivered_at is not None)
+    comes_back(swaps, payment, transfer_of(swaps, BACK, sender=payer_of(swaps)))
+
+    with crash_at("hostpay_hostpaymentstatuschange"):
+        afterwards.look_for_late_money(payment=fresh(payment), actor=WORKER)
+    assert not LateReturn.objects.exists()
+    afterwards.look_for_late_money(payment=fresh(payment), actor=WORKER)
+
+    assert LateReturn.objects.exists()
+    assert "came back after all" in fresh(payment).review_reason
+
+
+@pytest.mark.parametrize("way", ["a stranger", "a contract"])
+def test_f38_what_does_not_prove_itself_after_the_write_off_is_booked_by_two_people(swaps: Swaps, way: str) -> None:
+    payment = written_off(swaps, lost_batch(swaps))
+    swaps.look_until(lambda: fresh(payment).delivered_at is not None)
+    tx_hash = transfer_of(swaps, BACK) if way == "a stranger" else paid_by_contract(swaps, BACK)
+    comes_back(swaps, payment, tx_hash)
+    swaps.step()
+    told = fresh(payment)
+    assert "was given up, and names a refund after all" in told.review_reason
+    assert tx_hash in told.review_reason
+    assert not LateReturn.objects.exists()
+
+    proposal = propose_refund(payment=told, tx_hash=tx_hash, units=BACK, actor=OPERATOR, reason="ticket 12")
+    approve(approval=proposal, actor=SECOND, reason="seen on chain")
+
+    row, ended = LateReturn.objects.get(), fresh(payment)
+    assert (int(row.units), row.approval, row.order) == (BACK, proposal, order_of(payment))
+    assert (ended.status, ended.review_reason) == ("failed", "")
+    swaps.step()
+    assert (fresh(payment).review_reason, LateReturn.objects.count()) == ("", 1)
+    with pytest.raises(RefusedError, match="only what the exchange has"):
+        propose_refund(payment=fresh(payment), tx_hash=tx_hash, units=BACK, actor=OPERATOR, reason="once more")
+    with pytest.raises(RefusedError, match="only what the exchange has can be written off"):
+        propose_write_off(payment=fresh(payment), actor=OPERATOR, reason="once more")
+    assert broken() == []
 
 
 def test_f38_what_was_given_up_is_watched_for_three_months(swaps: Swaps) -> None:
@@ -368,8 +428,21 @@ def pay_usdt(swaps: Swaps, units: int) -> str:
     return tx_hash
 
 
-def transfer_of(swaps: Swaps, wei: int) -> str:
-    return sent_by_stranger(swaps, {"to": swaps.world.wallet_address, "value": hex(wei)})
+def comes_back(swaps: Swaps, payment: HostPayment, tx_hash: str) -> str:
+    """The exchange says that it refunded the payment, by that transaction."""
+    order_id = order_of(payment).provider_order_id
+    swaps.world.exchange.control("POST", f"exchanges/{order_id}", {"status": "refunded", "freeze": True})
+    swaps.answer_by_id("refundHash", tx_hash)
+    return tx_hash
+
+
+def payer_of(swaps: Swaps) -> str:
+    """The account that the exchange has paid us from."""
+    return Receipt.objects.values_list("from_address", flat=True)[0]
+
+
+def transfer_of(swaps: Swaps, wei: int, *, sender: str = STRANGER) -> str:
+    return sent_by_stranger(swaps, {"to": swaps.world.wallet_address, "value": hex(wei)}, sender=sender)
 
 
 def paid_by_contract(swaps: Swaps, wei: int) -> str:
@@ -381,12 +454,12 @@ def paid_by_contract(swaps: Swaps, wei: int) -> str:
     return sent_by_stranger(swaps, {"to": CONTRACT, "gas": hex(100_000)})
 
 
-def sent_by_stranger(swaps: Swaps, transaction: dict[str, str]) -> str:
+def sent_by_stranger(swaps: Swaps, transaction: dict[str, str], *, sender: str = STRANGER) -> str:
     anvil = swaps.world.anvil
-    anvil.rpc("anvil_setBalance", STRANGER, hex(10**20))
-    anvil.rpc("anvil_impersonateAccount", STRANGER)
-    tx_hash = str(anvil.rpc("eth_sendTransaction", {"from": STRANGER, **transaction}))
-    anvil.rpc("anvil_stopImpersonatingAccount", STRANGER)
+    anvil.rpc("anvil_setBalance", sender, hex(10**20))
+    anvil.rpc("anvil_impersonateAccount", sender)
+    tx_hash = str(anvil.rpc("eth_sendTransaction", {"from": sender, **transaction}))
+    anvil.rpc("anvil_stopImpersonatingAccount", sender)
     anvil.node.wait_for_receipt(tx_hash)
     anvil.mine(5)
     return tx_hash

@@ -17,6 +17,7 @@ from hostpay.models import (
     BreakerCause,
     ExchangeOrder,
     HostPayment,
+    LateReturn,
     NonceSlot,
     Pause,
     Receipt,
@@ -63,6 +64,8 @@ CHANGES = (
     ("receipt", "log_index", "log_index + 1"),
     ("refund", "units", "units + 1"),
     ("refund", "lost_units", "lost_units + 1"),
+    ("refund", "brought_units", "brought_units + 1"),
+    ("latereturn", "units", "units - 1"),
     ("wallet", "address", f"'{OTHER}'"),
     ("wallet", "next_nonce", "next_nonce - 1"),
     ("wallet", "next_nonce", "NULL"),
@@ -101,7 +104,8 @@ def books() -> HostPayment:
         "units": 5,
     }
     Receipt.objects.create(**facts, log_index=0)
-    Refund.objects.create(**facts, lost_units=0)
+    Refund.objects.create(**facts, brought_units=10, lost_units=0)
+    LateReturn.objects.create(**facts, brought_units=10)
     Approval.objects.create(
         action="cancel_payment",
         payment=payment,

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 import pytest
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from batches.models import BatchConversion
 from batches.services import check_threshold
+from config.invariants import examine
 from config.lib.errors import RefusedError
-from hostpay.models import Approval, ExchangeOrder, HostPayment, OrderStatus, Receipt, Refund, Transaction, Wallet
+from hostpay.models import (
+    Approval,
+    ExchangeOrder,
+    HostPayment,
+    LateReturn,
+    OrderStatus,
+    Receipt,
+    Refund,
+    Transaction,
+    Wallet,
+)
 from hostpay.services import approve, propose_refund
+from hostpay.services.refunding import Returned, close_refunded, find_refund
 from payouts.models import Accumulation
 from tests import factories
+from tests.lib.concurrency import crew, wait_until_blocked
 from tests.lib.swaps import OPERATOR, SECOND, Swaps, fresh, long_ago, order_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -164,13 +181,99 @@ def test_f38_one_refund_transaction_ends_one_payment(swaps: Swaps) -> None:
 
     second = swaps.world.drive_to_review(second)
 
-    assert second.review_reason == f"refund {first.tx_hash} was credited to another order before"
+    assert second.review_reason == (
+        f"refund {first.tx_hash} was credited to another order before, with 0.0145 ETH of its 0.0145 ETH"
+    )
     with pytest.raises(RefusedError, match="only what the exchange has"):
         accepted_by_two(swaps.request(), first.tx_hash, SENT - FEE)
     with pytest.raises(RefusedError, match="was credited to another order before"):
         accepted_by_two(second, first.tx_hash, SENT - FEE)
     assert fresh(second).status == "final"
     assert Refund.objects.count() == 1
+
+
+def test_f38_one_transaction_that_brings_two_payments_back_is_divided_to_the_last_wei(swaps: Swaps) -> None:
+    paid_before(swaps)
+    first, second = (swaps.deposited(outcome={"refund": "never"}) for _ in range(2))
+    both = deposit_of(swaps, STRANGER, 2 * SENT - 2 * FEE)
+    first = swaps.world.drive_to_review(named_as_refund(swaps, first, both))
+    second = swaps.world.drive_to_review(named_as_refund(swaps, second, both))
+    assert "more than was sent" in first.review_reason
+    with pytest.raises(
+        RefusedError, match=r"brought 0\.029 ETH to the wallet, not 0\.0145 ETH.*say that this is a part"
+    ):
+        accepted_by_two(first, both, SENT - FEE)
+
+    accepted_by_two(first, both, SENT - FEE, is_part=True)
+
+    assert (fresh(first).status, fresh(first).refunded_units) == ("refunded", SENT - FEE)
+    # What is left is the other's: its amount fits, and its sender was accepted by two people.
+    with pytest.raises(RefusedError, match=r"credited to another order before, with 0\.0145 ETH of its 0\.029 ETH"):
+        accepted_by_two(second, both, SENT - FEE + 1, is_part=True)
+    second = swaps.world.drive_to(second, "refunded")
+    assert second.refunded_units == SENT - FEE
+    assert [int(each.units) for each in Refund.objects.all()] == [SENT - FEE] * 2
+    assert {int(each.brought_units) for each in Refund.objects.all()} == {2 * SENT - 2 * FEE}
+    assert [str(finding) for finding in examine() if not finding.holds and finding.invariant.id != "I16"] == []
+
+
+def test_f38_two_people_who_divide_the_same_transaction_at_once_give_no_wei_twice(swaps: Swaps) -> None:
+    paid_before(swaps)
+    payments = [swaps.deposited(outcome={"refund": "never"}) for _ in range(2)]
+    both = deposit_of(swaps, STRANGER, SENT + FEE)
+    payments = [swaps.world.drive_to_review(named_as_refund(swaps, payment, both)) for payment in payments]
+    first, second = payments
+    # Each alone is possible: the chain is asked before anything is locked, and nothing was credited yet.
+    proposal = propose_refund(
+        payment=second, tx_hash=both, units=SENT, actor=OPERATOR, reason="ticket 12", is_part=True
+    )
+    returned = find_refund(first, order_of(first))
+    assert isinstance(returned, Returned)
+
+    with crew() as workers:
+        with transaction.atomic():
+            close_refunded(
+                payment=first,
+                current=order_of(first),
+                returned=replace(returned, units=SENT),
+                actor=OPERATOR,
+                reason="as if two people had",
+            )
+            other = workers.start(partial(approve, approval=proposal, actor=SECOND, reason="seen on chain"))
+            wait_until_blocked()
+        with pytest.raises(RefusedError, match="another payment was given a part meanwhile"):
+            other.result()
+
+    assert [int(each.units) for each in Refund.objects.all()] == [SENT]
+    assert (fresh(first).status, fresh(second).status) == ("refunded", "final")
+    assert Approval.objects.get().decision == ""
+
+
+def test_f38_the_database_divides_no_more_than_a_transaction_brought(swaps: Swaps) -> None:
+    facts: dict[str, Any] = {
+        "chain_id": 31337,
+        "tx_hash": "0x" + "ab" * 32,
+        "block_number": 1,
+        "block_hash": "0x" + "bb" * 32,
+        "from_address": STRANGER,
+    }
+    orders = [order_of(swaps.ordered()) for _ in range(3)]
+    Refund.objects.create(order=orders[0], units=6, brought_units=10, lost_units=0, **facts)
+    for wrong in (
+        {"units": 5, "brought_units": 10},
+        {"units": 4, "brought_units": 11},
+        {"units": 11, "brought_units": 10},
+    ):
+        with pytest.raises(IntegrityError), transaction.atomic():
+            LateReturn.objects.create(order=orders[1], **wrong, **facts)
+        with pytest.raises(IntegrityError), transaction.atomic():
+            Refund.objects.create(order=orders[1], **wrong, lost_units=0, **facts)
+
+    LateReturn.objects.create(order=orders[1], units=3, brought_units=10, **facts)
+    Refund.objects.create(order=orders[2], units=1, brought_units=10, lost_units=0, **facts)
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        LateReturn.objects.create(order=orders[2], units=1, brought_units=10, **facts)
 
 
 def test_f38_a_purpose_whose_money_came_back_may_be_requested_anew(swaps: Swaps) -> None:
@@ -239,18 +342,20 @@ def test_f38_a_refund_named_beside_a_payout_that_is_final_ends_no_payment(swaps:
     assert not Refund.objects.exists()
 
 
-def accepted_by_two(payment: HostPayment, tx_hash: str, units: int) -> None:
+def accepted_by_two(payment: HostPayment, tx_hash: str, units: int, *, is_part: bool = False) -> None:
     """What one operator read off the chain, and another has looked at too."""
-    proposal = propose_refund(payment=payment, tx_hash=tx_hash, units=units, actor=OPERATOR, reason="ticket 12")
+    proposal = propose_refund(
+        payment=payment, tx_hash=tx_hash, units=units, actor=OPERATOR, reason="ticket 12", is_part=is_part
+    )
     approve(approval=proposal, actor=SECOND, reason="seen on chain")
 
 
-def deposit_of(swaps: Swaps, sender: str) -> str:
-    """A transfer of what our payments send, from `sender` to the host wallet, final on chain; its hash."""
+def deposit_of(swaps: Swaps, sender: str, wei: int = SENT) -> str:
+    """A transfer of what our payments send, or of another amount, from `sender` to the host wallet, final on chain; its hash."""
     anvil = swaps.world.anvil
     anvil.rpc("anvil_setBalance", sender, hex(10**20))
     anvil.rpc("anvil_impersonateAccount", sender)
-    sent = anvil.rpc("eth_sendTransaction", {"from": sender, "to": swaps.world.wallet_address, "value": hex(SENT)})
+    sent = anvil.rpc("eth_sendTransaction", {"from": sender, "to": swaps.world.wallet_address, "value": hex(wei)})
     anvil.rpc("anvil_stopImpersonatingAccount", sender)
     anvil.mine(5)
     return str(sent)

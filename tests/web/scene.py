@@ -25,6 +25,7 @@ from hostpay.models import (
     ExchangeOrder,
     Heartbeat,
     HostPayment,
+    LateReturn,
     Pause,
     PaymentStatus,
     Receipt,
@@ -185,7 +186,18 @@ def play() -> Scene:
         block_hash="0xd",
         from_address=rows.PAYIN,
         units=10**15,
+        brought_units=10**15,
         lost_units=10**12,
+    )
+    LateReturn.objects.create(
+        order=came_back,
+        chain_id=31337,
+        tx_hash="0xlate",
+        block_number=4,
+        block_hash="0xe",
+        from_address=rows.PAYIN,
+        units=10**12,
+        brought_units=10**12,
     )
     came_back.move("refunded", actor=ACTOR, reason="sent back")
     pending = accumulations("10.50", "5", "3.25", "1")

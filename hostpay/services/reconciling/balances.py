@@ -11,7 +11,7 @@ from config.lib.differences import Line, Verdict
 from config.lib.errors import TransientError
 from config.lib.money import ETH, USDT, format_units
 from hostpay import gateways
-from hostpay.models import Receipt, Reconciliation, Refund, Transaction, TransactionStatus, Wallet
+from hostpay.models import LateReturn, Receipt, Reconciliation, Refund, Transaction, TransactionStatus, Wallet
 from hostpay.providers.ethereum import SentTransaction, TransferLog
 from hostpay.services.reconciling.runs import Balances
 
@@ -48,12 +48,16 @@ def explain_eth(
     span = Q(block_number__gt=before.block_number, block_number__lte=now.block_number)
     booked = _booked_costs(wallet, span)
     forgotten = _forgotten_costs(wallet, sent, before.block_number, now.block_number)
-    back = Refund.objects.filter(span, chain_id=wallet.chain_id).aggregate(units=Sum("units"))["units"] or 0
-    expected = int(before.eth_wei) - booked - forgotten + int(back)
+    back, late = (
+        int(model.objects.filter(span, chain_id=wallet.chain_id).aggregate(units=Sum("units"))["units"] or 0)
+        for model in (Refund, LateReturn)
+    )
+    expected = int(before.eth_wei) - booked - forgotten + back + late
     came_in = now.eth_wei - expected
     ours = (
         f"{_eth(expected)}: {_eth(int(before.eth_wei))} at block {before.block_number}, less"
-        f" {_eth(booked + forgotten)} sent with gas, {_eth(int(back))} refunded"
+        f" {_eth(booked + forgotten)} sent with gas, plus {_eth(back)} refunded"
+        f"{f', and {_eth(late)} come back late' if late else ''}"
     )
     theirs = f"{_eth(now.eth_wei)}, {_eth(abs(came_in))} {'more' if came_in >= 0 else 'less'}"
     if not knows_all:
