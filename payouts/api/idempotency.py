@@ -20,6 +20,7 @@ from rest_framework.response import Response
 from config.lib.api import caller
 from config.lib.errors import SluiceError
 from config.lib.problems import problem
+from payouts.api.secret_answers import kept, told_again
 from payouts.services.request_keys import (
     Answer,
     KeyReusedError,
@@ -29,6 +30,7 @@ from payouts.services.request_keys import (
     give_key_back,
     take_key,
 )
+from payouts.services.webhooks.secrets import LostKeyError
 
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 KEY_PARAMETER = OpenApiParameter(
@@ -70,13 +72,13 @@ def _honouring(handler: Handler, together: Callable[[], AbstractContextManager[o
         try:
             taken = take_key(caller=str(caller(request)), key=key, fingerprint=_fingerprint(request))
             if isinstance(taken, Answer):
-                headers = {"Idempotent-Replayed": "true"}
-                return HttpResponse(taken.body, status=taken.status, content_type=taken.content_type, headers=headers)
+                return told_again(taken)
             return _answered(taken, lambda: _ended(handler, view, request, *args, **kwargs), together)
         except KeyReusedError as refusal:
             return problem(422, refusal.code, str(refusal))
-        except RequestInFlightError as refusal:
-            return problem(409, refusal.code, str(refusal), headers={"Retry-After": "1"})
+        except (LostKeyError, RequestInFlightError) as refusal:
+            headers = {"Retry-After": "1"} if isinstance(refusal, RequestInFlightError) else {}
+            return problem(409, refusal.code, str(refusal), headers=headers)
 
     return handle
 
@@ -89,10 +91,7 @@ def _answered(
         with together():
             response = work()
             if response.status_code < 500:
-                answer = Answer(
-                    status=response.status_code, content_type=response.headers["Content-Type"], body=response.content
-                )
-                answer_key(turn=turn, answer=answer)
+                answer_key(turn=turn, answer=kept(response))
         is_answered = response.status_code < 500
         return response
     finally:

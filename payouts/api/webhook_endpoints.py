@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from django.db import transaction
 from django.http import Http404
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import serializers
@@ -15,6 +17,8 @@ from rest_framework.views import APIView
 from config.lib.api import MayOperate, ReadList, ReadOne, StrictSerializer, caller
 from config.lib.filters import Choice, Filters, Text
 from config.lib.problems import FieldError, InvalidFieldsError
+from payouts.api.idempotency import KEY_PARAMETER, idempotent
+from payouts.api.secret_answers import SecretAnswer
 from payouts.api.webhook_deliveries import DeliverySerializer, ReasonSerializer, checked, operation
 from payouts.models import SUBSCRIBABLE, Client, EndpointStatus, WebhookEndpoint
 from payouts.services import webhooks
@@ -44,13 +48,13 @@ class EndpointSerializer(serializers.Serializer[WebhookEndpoint]):
 
 
 class SecretSerializer(serializers.Serializer[Any]):
-    secret = serializers.CharField(help_text="whsec_...; shown this once.")
+    secret = serializers.CharField(help_text="whsec_...; shown to this request alone.")
 
 
 class NewEndpointAnswerSerializer(EndpointSerializer):
     """The endpoint, and its secret."""
 
-    secret = serializers.CharField(help_text="whsec_...; shown this once.")
+    secret = serializers.CharField(help_text="whsec_...; shown to this request alone.")
 
 
 class NewEndpointSerializer(StrictSerializer):
@@ -114,6 +118,7 @@ class EndpointCreation(APIView):
         summary="Make a webhook endpoint",
         request=NewEndpointSerializer,
         responses={201: NewEndpointAnswerSerializer},
+        parameters=[KEY_PARAMETER],
         examples=[
             OpenApiExample(
                 "a shop that wants to know what becomes of its payments",
@@ -126,13 +131,15 @@ class EndpointCreation(APIView):
             )
         ],
     )
+    @idempotent
     def post(self, request: Request) -> Response:
-        """Answers with the secret, this once; so the answer is not kept for an Idempotency-Key. 409 `endpoint_exists`
-        if an enabled one has the address, `too_many_endpoints` if five are told of all clients' payments already."""
+        """Answers with the secret, and again under the same Idempotency-Key; no other request shows it. 409
+        `endpoint_exists` if an enabled one has the address, `too_many_endpoints` if five are told of all clients'
+        payments already."""
         given = checked(NewEndpointSerializer, request)
         client = _client(given.pop("client_id", None))
-        endpoint, secret = webhooks.create_endpoint(**given, client=client, actor=caller(request))
-        return Response({**EndpointSerializer(endpoint).data, "secret": secret}, status=201)
+        endpoint, _ = webhooks.create_endpoint(**given, client=client, actor=caller(request))
+        return _with_secret(EndpointSerializer(endpoint).data, endpoint)
 
 
 class EndpointChange(APIView):
@@ -190,16 +197,17 @@ class EndpointTrying(APIView):
 class SecretRotation(APIView):
     permission_classes = (MayOperate,)
 
-    @extend_schema(
-        summary="Give an endpoint a new secret", request=RotationSerializer, responses={201: SecretSerializer}
-    )
+    @operation("Give an endpoint a new secret", asked=RotationSerializer, answer={201: SecretSerializer})
     def post(self, request: Request, pk: int) -> Response:
-        """Answers with the secret, this once; so the answer is not kept for an Idempotency-Key."""
+        """Answers with the secret, and again under the same Idempotency-Key; no other request shows it. Without a key, a
+        request repeated for a lost answer makes another secret, and the one before last signs no longer."""
         given = checked(RotationSerializer, request)
         overlap = timedelta(hours=given["overlap_hours"])
         _existing(pk)
-        secret = webhooks.rotate_secret(endpoint_id=pk, overlap=overlap, reason=given["reason"], actor=caller(request))
-        return Response({"secret": secret}, status=201)
+        with transaction.atomic():
+            # The row stays locked, so it is this rotation's secret that is told.
+            webhooks.rotate_secret(endpoint_id=pk, overlap=overlap, reason=given["reason"], actor=caller(request))
+            return _with_secret({}, _existing(pk))
 
 
 class EndpointTest(APIView):
@@ -221,6 +229,10 @@ class FailedResending(APIView):
         given = checked(ResendFailedSerializer, request)
         _existing(pk)
         return Response({"events": webhooks.resend_failed(endpoint_id=pk, **given, actor=caller(request))})
+
+
+def _with_secret(data: Mapping[str, Any], endpoint: WebhookEndpoint) -> SecretAnswer:
+    return SecretAnswer(dict(data), seed=endpoint.secret_seed, derived_by=endpoint.secret_key_id, status=201)
 
 
 def _existing(pk: int) -> WebhookEndpoint:

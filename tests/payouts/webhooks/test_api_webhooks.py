@@ -116,13 +116,29 @@ def test_an_address_is_taken_once(call: Any) -> None:
     assert WebhookEndpoint.objects.count() == 1
 
 
-def test_f74_an_answer_with_a_secret_is_kept_for_no_idempotency_key(call: Any) -> None:
-    call("POST", URL, NEW, **{"idempotency-key": "a"})
-    pk = WebhookEndpoint.objects.get().pk
-    call("POST", f"{URL}{pk}/rotate-secret/", WHY, **{"idempotency-key": "b"})
-    call("POST", f"{URL}{pk}/test/", **{"idempotency-key": "c"})
+def test_f5_a_lost_answer_with_a_secret_is_given_again_and_f74_stored_nowhere(call: Any) -> None:
+    made, again = (call("POST", URL, NEW, **{"idempotency-key": "a"}) for _ in range(2))
+    rotation = f"{URL}{made.json()['id']}/rotate-secret/"
+    rotated, repeated = (call("POST", rotation, WHY, **{"idempotency-key": "b"}) for _ in range(2))
+    later = call("POST", rotation, WHY, **{"idempotency-key": "c"})
 
-    assert [row.key for row in RequestKey.objects.all()] == ["c"]
+    assert (again.status_code, again.content, again["Content-Type"]) == (201, made.content, made["Content-Type"])
+    assert (repeated.status_code, repeated.content) == (201, rotated.content)
+    assert ("Idempotent-Replayed" in rotated, repeated["Idempotent-Replayed"]) == (False, "true")
+    assert len({answer.json()["secret"] for answer in (made, rotated, later)}) == 3
+    assert call("POST", rotation, WHY, **{"idempotency-key": "b"}).content == rotated.content
+    stored = b"".join(bytes(row.body) for row in RequestKey.objects.all())
+    for answer in (made, rotated, later):
+        assert answer.json()["secret"].removeprefix("whsec_").encode() not in stored
+
+
+def test_a_secret_whose_key_is_gone_is_not_told_again(call: Any, settings: Any) -> None:
+    call("POST", URL, NEW, **{"idempotency-key": "a"})
+    settings.WEBHOOK_SECRET_KEYS = ["another key of thirty-two letters"]
+
+    again = call("POST", URL, NEW, **{"idempotency-key": "a"})
+
+    assert (again.status_code, again.json()["code"]) == (409, "lost_key")
 
 
 def test_it_is_changed_switched_off_and_on(call: Any) -> None:
