@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import transaction
 
-from config.lib.audit import Actor
+from config.lib.audit import Actor, need_reason
 from config.lib.errors import RefusedError
 from payouts.models import Accumulation, AccumulationStatus, Strategy, WebhookEvent
 from payouts.services.webhooks.telling import tell_of_payments
@@ -81,10 +81,7 @@ _STARTS = {
 def _move(
     accumulation: Accumulation, to: AccumulationStatus, *, actor: Actor, reason: str, **columns: Any
 ) -> Accumulation:
-    if not reason.strip():
-        raise RefusedError(
-            why=f"Payment {accumulation.payment_id} was not moved: a reason is missing.", next_step="Say why."
-        )
+    need_reason(reason)
     starts, hint, event = _STARTS[to]
     if accumulation.status not in starts:
         raise RefusedError(why=f"Payment {accumulation.payment_id} is {accumulation.status}.", next_step=hint)

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import transaction
 
 from config.lib import clock
-from config.lib.audit import Actor
+from config.lib.audit import Actor, need_reason
 from config.lib.columns import USD_LIMIT
 from config.lib.errors import RefusedError
 from config.lib.problems import FieldError, InvalidFieldsError
@@ -146,8 +146,7 @@ def request_destination_change(
         Client.DoesNotExist: there is none.
     """
     check_destination(wallet_address=wallet_address, payout_currency=payout_currency, payout_network=payout_network)
-    if not reason.strip():
-        raise RefusedError(why="The destination was not changed: a reason is missing.", next_step="Say why.")
+    need_reason(reason)
     with transaction.atomic():
         client = Client.objects.select_for_update().get(pk=client_id)
         if DestinationChange.objects.pending().filter(client=client).exists():
@@ -180,8 +179,7 @@ def cancel_destination_change(*, change_id: int, actor: Actor, reason: str) -> D
         RefusedError: it was applied or cancelled already, or no reason was given.
         DestinationChange.DoesNotExist: there is none.
     """
-    if not reason.strip():
-        raise RefusedError(why="The change was not cancelled: a reason is missing.", next_step="Say why.")
+    need_reason(reason)
     with transaction.atomic():
         change = DestinationChange.objects.select_for_update(of=("self",)).get(pk=change_id)
         if change.state != "pending":

@@ -12,8 +12,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef
 
 from config.lib import locks
-from config.lib.audit import Actor
-from config.lib.errors import RefusedError
+from config.lib.audit import Actor, need_reason
 from config.lib.lifecycle import StaleRowError
 from config.lib.problems import FieldError, InvalidFieldsError
 from payouts.models import Accumulation, AccumulationStatus, VoidOrder
@@ -123,5 +122,4 @@ def _check(source: str, payment_id: str, reason: str) -> None:
         errors.append(FieldError("payment_id", "invalid", "must be 1 to 128 printable ASCII characters without spaces"))
     if errors:
         raise InvalidFieldsError(errors)
-    if not reason.strip():
-        raise RefusedError(why="The payment was not voided: a reason is missing.", next_step="Say why.")
+    need_reason(reason)

@@ -120,7 +120,7 @@ def test_a_payment_of_an_instant_client_is_not_let_into_a_batch_of_the_threshold
 def test_it_wants_a_reason(move: Move) -> None:
     row = factories.accumulation(5)
 
-    with pytest.raises(RefusedError, match="a reason is missing"):
+    with pytest.raises(RefusedError, match="needs a reason"):
         move(accumulation=row, actor=ACTOR, reason="  ")
 
     assert not row.status_changes.exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import transaction
 from django.utils import timezone
 
-from config.lib.audit import Actor
+from config.lib.audit import Actor, need_reason
 from config.lib.errors import RefusedError
 from payouts.models import ARRIVED, UNFINISHED, NowPayment
 
@@ -28,10 +28,7 @@ def close_review(*, payment: NowPayment, actor: Actor, reason: str) -> NowPaymen
     Raises:
         RefusedError: nothing is to be decided, or no reason was given.
     """
-    if not reason.strip():
-        raise RefusedError(
-            why=f"The review of payment {payment.payment_id} was not closed: a reason is missing.", next_step="Say why."
-        )
+    need_reason(reason)
     with transaction.atomic():
         row = NowPayment.objects.select_for_update(of=("self",)).get(pk=payment.pk)
         if not row.review_reason:

@@ -284,7 +284,7 @@ def test_the_tasks_record_a_stored_notification_once() -> None:
 def test_a_review_is_closed_with_a_reason_only() -> None:
     tell()
 
-    with pytest.raises(RefusedError, match="a reason is missing"):
+    with pytest.raises(RefusedError, match="needs a reason"):
         close_review(payment=known(), actor=ACTOR, reason=" ")
 
     assert known().review_reason != ""
