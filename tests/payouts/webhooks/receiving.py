@@ -5,8 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import os
+import subprocess
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
+
+from django.db import connections
 
 from config.lib import audit
 from payouts.models import SUBSCRIBABLE, Client, WebhookDelivery, WebhookEndpoint
@@ -27,6 +33,24 @@ def endpoint(
 def deliver() -> int:
     """One sweep, that ends when nothing is due."""
     return webhooks.deliver_due(actor=WORKER, run_s=5)
+
+
+def mortal_sender() -> subprocess.Popen[bytes]:
+    """One sweep in a process of its own, that can be killed. Use it in a `with`."""
+    program = f"""
+import django
+from django.conf import settings
+settings.DATABASES["default"]["NAME"] = {connections["default"].settings_dict["NAME"]!r}
+django.setup()
+from config.lib import audit
+from payouts.services import webhooks
+webhooks.deliver_due(actor=audit.worker("mortal"))
+"""
+    return subprocess.Popen(
+        [sys.executable, "-c", program],
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"},
+        cwd=Path(__file__).parents[3],
+    )
 
 
 def make_due() -> None:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 from datetime import datetime, timedelta
@@ -17,7 +14,7 @@ from typing import Any
 
 import pytest
 import time_machine
-from django.db import OperationalError, connection, connections, transaction
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 from pytest_django import Settings
 from standardwebhooks import Webhook
@@ -41,7 +38,7 @@ from payouts.services.webhooks.schedule import next_try
 from payouts.services.webhooks.telling import tell_of_payments
 from tests import factories
 from tests.factories import ACTOR
-from tests.lib.concurrency import PATIENCE_S, crew
+from tests.lib.concurrency import PATIENCE_S, crew, wait_until
 from tests.lib.scripted_http import Reply, ScriptedServer
 from tests.payouts.sending import client, payment, send
 from tests.payouts.webhooks.receiving import (
@@ -50,6 +47,7 @@ from tests.payouts.webhooks.receiving import (
     endpoint,
     is_signed_with,
     make_due,
+    mortal_sender,
     outbox,
     told,
 )
@@ -403,23 +401,8 @@ def test_f67_a_sender_killed_while_the_receiver_works_leads_to_the_same_event_ag
     endpoint(receiver.url)
     record("one")
     receiver.say(Reply(pause_s=2), Reply())
-    program = f"""
-import django
-from django.conf import settings
-settings.DATABASES["default"]["NAME"] = {connections["default"].settings_dict["NAME"]!r}
-django.setup()
-from config.lib import audit
-from payouts.services import webhooks
-webhooks.deliver_due(actor=audit.worker("mortal"))
-"""
-    with subprocess.Popen(
-        [sys.executable, "-c", program],
-        env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"},
-        cwd=Path(__file__).parents[3],
-    ) as mortal:
-        deadline = time.monotonic() + PATIENCE_S
-        while not receiver.asked and time.monotonic() < deadline:
-            time.sleep(0.02)
+    with mortal_sender() as mortal:
+        wait_until(lambda: receiver.asked)
         mortal.kill()
     assert mortal.returncode == -signal.SIGKILL
 
@@ -460,9 +443,7 @@ def test_a_late_answer_counts_though_its_lease_has_run_out(receiver: ScriptedSer
 
     with crew() as workers:
         sending = workers.start(deliver)
-        deadline = time.monotonic() + PATIENCE_S
-        while not receiver.asked and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(lambda: receiver.asked)
         later = timezone.now() + timedelta(minutes=5)
         WebhookEndpoint.objects.update(leased_until=later)
         assert sending.result() == 1
@@ -480,9 +461,7 @@ def test_what_the_old_address_answers_is_not_charged_to_the_new_one(receiver: Sc
 
     with ScriptedServer() as new, crew() as workers:
         sending = workers.start(deliver)
-        deadline = time.monotonic() + PATIENCE_S
-        while not receiver.asked and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(lambda: receiver.asked)
         webhooks.change_endpoint(endpoint_id=made.pk, changes={"url": new.url}, actor=ACTOR, reason="they moved")
         sending.result()
         deliver()
@@ -675,9 +654,7 @@ def test_a_round_that_cannot_be_written_down_leaves_what_others_learned(receiver
             return deliver()
 
         sending = workers.start(deliver_impatiently)
-        deadline = time.monotonic() + PATIENCE_S
-        while not (receiver.asked and other.asked) and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(lambda: receiver.asked and other.asked)
         with transaction.atomic():
             WebhookEndpoint.objects.select_for_update(of=("self",)).get(pk=held.pk)
             with pytest.raises(OperationalError, match="lock timeout"):

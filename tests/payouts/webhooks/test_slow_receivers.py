@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
-from django.db import connections
 from django.utils import timezone
 
 from config.lib import public_http
@@ -25,7 +20,7 @@ from tests import factories
 from tests.factories import ACTOR
 from tests.lib.concurrency import crew, wait_until
 from tests.lib.scripted_http import Reply, ScriptedServer
-from tests.payouts.webhooks.receiving import WORKER, deliver, endpoint, is_signed_with, outbox
+from tests.payouts.webhooks.receiving import WORKER, deliver, endpoint, is_signed_with, mortal_sender, outbox
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -223,20 +218,7 @@ def test_f67_a_killed_sender_leaves_only_the_endpoint_it_was_sending_to(
     hanging = endpoint(slow.url)
     slow.say(Reply(pause_s=30), Reply())
     [first] = tell(1)
-    program = f"""
-import django
-from django.conf import settings
-settings.DATABASES["default"]["NAME"] = {connections["default"].settings_dict["NAME"]!r}
-django.setup()
-from config.lib import audit
-from payouts.services import webhooks
-webhooks.deliver_due(actor=audit.worker("mortal"))
-"""
-    with subprocess.Popen(
-        [sys.executable, "-c", program],
-        env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"},
-        cwd=Path(__file__).parents[3],
-    ) as mortal:
+    with mortal_sender() as mortal:
         wait_until(lambda: slow.asked)
         mortal.kill()
     assert mortal.returncode == -signal.SIGKILL
