@@ -214,7 +214,7 @@ class ChangeNow:
     def _refuse(self, answer: HttpAnswer, *, asked: str) -> NoReturn:
         """Raise what a status other than success means. Bodies: `{"error": code, "message": text}`, or none of the kind."""
         body = _error_body(answer.body)
-        code, reason = _short(body.get("error")), self._http.masked(_short(body.get("message")))
+        code, reason = (self._words(body.get(name)) for name in ("error", "message"))
         message = f"{asked}: refused with HTTP {answer.status} {code} {reason}".rstrip()
         if answer.status in {401, 403} or code in _NOT_ALLOWED:
             raise NotAllowedError(message, provider_code=code)
@@ -226,6 +226,12 @@ class ChangeNow:
         if code in _OUT_OF_RANGE or minimum is not None or maximum is not None:
             raise OutOfRangeError(message, provider_code=code, minimum=minimum, maximum=maximum)
         raise ExchangeRefusedError(message, provider_code=code)
+
+    def _words(self, text: object) -> str:
+        """The provider's own, masked before they are cut: half a key is masked by nobody."""
+        words = self._http.masked(text) if isinstance(text, str) else ""
+        printable = "".join(c if c.isprintable() else " " for c in words[:_LONGEST_REASON])
+        return " ".join(printable.split())
 
 
 def _pair(from_asset: Asset, to_asset: Asset) -> dict[str, str]:
@@ -263,11 +269,6 @@ def _told_range(body: Mapping[str, Any]) -> tuple[Decimal | None, Decimal | None
         return fields.limit_or_none("minAmount"), fields.limit_or_none("maxAmount")
     except BadAnswerError:
         return None, None
-
-
-def _short(text: object) -> str:
-    printable = "".join(c if c.isprintable() else " " for c in text[:_LONGEST_REASON]) if isinstance(text, str) else ""
-    return " ".join(printable.split())
 
 
 class Pace:

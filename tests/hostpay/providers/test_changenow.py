@@ -266,6 +266,26 @@ def test_a_provider_that_quotes_our_key_back_does_not_get_it_into_an_error(
     assert KEY not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"error": f"bad_{KEY}", "message": "no"},
+        # Where the message is cut, half of the key would be left.
+        {"error": "no", "message": "x" * (200 - len(KEY) // 2) + KEY},
+    ],
+)
+def test_f74_no_part_of_our_key_is_in_an_error(
+    server: ScriptedServer, exchange: ChangeNow, error: dict[str, str]
+) -> None:
+    server.say_json(json.dumps(error), status=400)
+
+    with pytest.raises(ExchangeRefusedError) as refused:
+        exchange.exchange("a1")
+
+    assert KEY[: len(KEY) // 2] not in str(refused.value)
+    assert KEY not in refused.value.provider_code
+
+
 def test_f32_too_many_requests_are_told_as_such(server: ScriptedServer, exchange: ChangeNow) -> None:
     server.say(Reply(status=429))
 
