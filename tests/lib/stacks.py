@@ -7,9 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Stack:
 
     state: State
     process: subprocess.Popen[bytes]
+    given: Mapping[str, str] = field(default_factory=dict)
 
     def pid_of(self, part: str) -> int | None:
         for line in read_status(self.state):
@@ -46,7 +47,7 @@ class Stack:
         return subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=PROJECT_ROOT,
-            env=_environment(self.state),
+            env=_environment(self.state, self.given),
             capture_output=True,
             text=True,
             timeout=timeout_s,
@@ -54,18 +55,23 @@ class Stack:
         )
 
 
-def _environment(state: State) -> dict[str, str]:
+def _environment(state: State, given: Mapping[str, str]) -> dict[str, str]:
     # Neither the test database nor the test settings: the stack is a stack of its own.
     left_out = ("DJANGO_SETTINGS_MODULE", "DATABASE_URL", "CELERY_BROKER_URL")
-    return {name: value for name, value in os.environ.items() if name not in left_out} | {
+    return {
+        **{name: value for name, value in os.environ.items() if name not in left_out},
+        **given,
         "STATE": os.fspath(state.root),
         "MODE": "sandbox",
     }
 
 
 @contextmanager
-def running_stack(folder: Path) -> Iterator[Stack]:
-    """A stack with its state in `folder`; at the end it must stop within a minute and leave no process behind."""
+def running_stack(folder: Path, given: Mapping[str, str] | None = None) -> Iterator[Stack]:
+    """A stack with its state in `folder`, and with what is `given` in its environment.
+
+    At the end it must stop within a minute and leave no process behind.
+    """
     state = State(folder)
     log = (folder / "runstack.log").open("wb")
     process = subprocess.Popen(
@@ -82,12 +88,12 @@ def running_stack(folder: Path) -> Iterator[Stack]:
             "0",
         ],
         cwd=PROJECT_ROOT,
-        env=_environment(state),
+        env=_environment(state, given or {}),
         stdout=log,
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    running = Stack(state, process)
+    running = Stack(state, process, given or {})
     try:
         deadline = time.monotonic() + _READY_S
         while not running.is_ready():
