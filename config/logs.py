@@ -93,6 +93,14 @@ class RoutineFilter(logging.Filter):
         return beginning is None or record.levelno > logging.INFO or not str(record.msg).startswith(beginning)
 
 
+class ForeignHostFilter(logging.Filter):
+    """A wrong Host is its sender's fault, and anybody can send one: a line, and no error with a traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.levelno, record.levelname, record.exc_info = logging.WARNING, "WARNING", None
+        return True
+
+
 class LineFormatter(logging.Formatter):
     """`time=... level=... logger=... event="..." key=value ...`; what a caller gives as `extra` becomes keys."""
 

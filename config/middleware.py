@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
 
 from config import logs
 from config.lib.problems import problem
@@ -96,6 +96,12 @@ class BodyMiddleware:
         if meta.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
             return problem(415, "unsupported_media_type", "Send the body without a content encoding.")
         return self.get_response(request)
+
+    def process_exception(self, _request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """A body whose rest never came is its sender's affair, and no fault of ours."""
+        if isinstance(exception, UnreadablePostError):
+            return problem(408, "body_incomplete", "Less of the body came than was announced.")
+        return None
 
 
 class ContentSecurityPolicyMiddleware:

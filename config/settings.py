@@ -362,13 +362,14 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"()": "config.logs.LineFormatter"}},
-    "filters": {"routine": {"()": "config.logs.RoutineFilter"}},
+    "filters": {"routine": {"()": "config.logs.RoutineFilter"}, "foreign": {"()": "config.logs.ForeignHostFilter"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["routine"]}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         # Django would write its own lines beside ours.
         "django": {"handlers": [], "level": "INFO", "propagate": True},
         "django.server": {"handlers": [], "level": "INFO", "propagate": True},
+        "django.security.DisallowedHost": {"filters": ["foreign"]},
         # Each would name every request it makes; config.lib.http has the line that counts.
         "httpx": {"level": "WARNING"},
         "httpcore": {"level": "WARNING"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any, TypeVar
 
 from django.core.exceptions import PermissionDenied
@@ -22,7 +23,7 @@ from config.lib.errors import ProviderError, RefusedError, SluiceError
 from config.lib.filters import Cursor, Filter, Filters, PageSize, moment_of, whole
 from config.lib.lifecycle import IllegalMoveError, StaleRowError
 from config.lib.openapi import described_by
-from config.lib.problems import FieldError, InvalidFieldsError, problem
+from config.lib.problems import MOST_ERRORS, FieldError, InvalidFieldsError, problem
 
 M = TypeVar("M", bound=Model)
 
@@ -117,7 +118,7 @@ class StrictSerializer(serializers.Serializer[Any]):
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, Mapping):
-            unknown = [str(name)[:64] for name in data if name not in self.fields]
+            unknown = [*islice((str(name)[:64] for name in data if name not in self.fields), MOST_ERRORS)]
             if unknown:
                 raise serializers.ValidationError(
                     {name: [exceptions.ErrorDetail("is not known here", code="unknown_field")] for name in unknown}

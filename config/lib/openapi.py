@@ -10,7 +10,7 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.views import APIView
 
-from config.lib.problems import CONTENT_TYPE
+from config.lib.problems import CONTENT_TYPE, MOST_ERRORS
 
 V = TypeVar("V", bound=Callable[..., Any])
 Endpoint = tuple[str, str, str, Any]
@@ -42,7 +42,11 @@ COMPONENTS: dict[str, Any] = {
                 "status": {"type": "integer", "minimum": 400, "maximum": 599},
                 "code": {"type": "string", "examples": ["unknown_client"]},
                 "detail": {"type": "string"},
-                "errors": {"type": "array", "items": {"$ref": "#/components/schemas/FieldProblem"}},
+                "errors": {
+                    "type": "array",
+                    "maxItems": MOST_ERRORS,
+                    "items": {"$ref": "#/components/schemas/FieldProblem"},
+                },
             },
             "required": ["type", "title", "status", "code", "detail"],
         },

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
+from itertools import islice
 
 from django.http import HttpRequest, HttpResponse
 
@@ -13,6 +14,8 @@ from config.lib.errors import SluiceError
 
 CONTENT_TYPE = "application/problem+json"
 API_PREFIX = "/api/"
+# Whoever sends thousands of wrong fields is not told thousands of times.
+MOST_ERRORS = 50
 
 # Also the documentation of the codes; one that is missing here gets the HTTP status's own phrase.
 TITLES = {
@@ -29,6 +32,10 @@ TITLES = {
     "invalid_json": "The body is not JSON as we accept it",
     "invalid_fields": "Some fields cannot be accepted",
     "body_too_large": "The body is too large",
+    "body_incomplete": "The body did not come whole",
+    "uri_too_long": "The address is too long",
+    "headers_too_large": "The headers are too large",
+    "expectation_failed": "This expectation cannot be met",
     "length_required": "The body's length must be announced",
     "unsupported_media_type": "The body must be plain application/json",
     "intake_paused": "An operator has paused the recording of payments",
@@ -79,7 +86,7 @@ def problem(
 
 
 def problem_fields(status: int, code: str, detail: str, *, errors: Iterable[FieldError] = ()) -> dict[str, object]:
-    """The members of the problem object, in the order a reader wants them."""
+    """The members of the problem object, in the order a reader wants them; of `errors` the first MOST_ERRORS."""
     body: dict[str, object] = {
         "type": f"urn:sluice:problem:{code}",
         "title": TITLES.get(code) or HTTPStatus(status).phrase,
@@ -87,7 +94,7 @@ def problem_fields(status: int, code: str, detail: str, *, errors: Iterable[Fiel
         "code": code,
         "detail": detail,
     }
-    listed = [asdict(error) for error in errors]
+    listed = [asdict(error) for error in islice(errors, MOST_ERRORS)]
     if listed:
         body["errors"] = listed
     return body

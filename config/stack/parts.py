@@ -179,7 +179,7 @@ def _web(plan: Plan) -> Part:
     # fmt: off
     options = (
         "--bind", f"{HOST}:{plan.ports.web}",
-        "--worker-class", "gthread", "--workers", str(WEB_WORKERS), "--threads", str(WEB_THREADS),
+        "--worker-class", "config.web_worker.Worker", "--workers", str(WEB_WORKERS), "--threads", str(WEB_THREADS),
         "--timeout", "60", "--graceful-timeout", "10", "--no-control-socket", "--log-level", "warning",
         # Whom to believe about https is decided in one place, by TRUSTED_PROXIES.
         "--forwarded-allow-ips", "",

@@ -37,7 +37,7 @@ CONNECTIONS = 8
 CLIENTS = tuple(f"bench-client-{number}" for number in range(20))
 SECRET = "whsec_" + base64.b64encode(b"benchmark-secret-benchmark-secret").decode()
 # As config.stack starts it.
-GUNICORN = ("--worker-class", "gthread", "--workers", "2", "--threads", "4", "--log-level", "warning")
+GUNICORN = ("--worker-class", "config.web_worker.Worker", "--workers", "2", "--threads", "4", "--log-level", "warning")
 _TPS = re.compile(r"tps = ([0-9.]+) \(without")
 
 _PREPARE = f"""

@@ -131,6 +131,16 @@ def test_a_program_that_accepts_no_json_is_told_so() -> None:
     assert answer.json()["title"] == "Answers are application/json, which the request does not accept"
 
 
+@pytest.mark.parametrize("host", ["evil.example", "testserver<script>", "a@testserver", ""])
+def test_another_host_is_refused_and_fills_no_log(host: str, caplog: pytest.LogCaptureFixture) -> None:
+    answer = calling(HTTP_HOST=host).get("/api/v1/clients/")
+
+    assert (answer.status_code, answer["Content-Type"]) == (400, "application/problem+json")
+    assert answer.json()["code"] == "bad_request"
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 def test_a_page_that_is_not_there_asks_the_database_nothing(django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):
         assert calling().get("/nothing").status_code == 404

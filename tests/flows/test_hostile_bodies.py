@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -73,6 +74,15 @@ def test_f16_a_body_larger_than_any_request_is_refused(address: str) -> None:
 
     assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
     assert not HostPayment.objects.exists()
+
+
+@pytest.mark.parametrize("address", POSTED)
+def test_f16_thousands_of_unknown_fields_are_not_told_one_by_one(address: str) -> None:
+    answer = post(address, json.dumps({f"field-{number}": number for number in range(2500)}).encode())
+
+    assert (answer.status_code, answer.json()["code"]) in {(400, "invalid_fields"), (401, "bad_signature")}
+    assert len(answer.content) < 8192
+    assert len(answer.json().get("errors", [])) <= 50
 
 
 @pytest.mark.parametrize("address", POSTED)

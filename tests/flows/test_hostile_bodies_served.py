@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -40,7 +41,7 @@ def web(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "DJANGO_SETTINGS_MODULE": "tests.lib.served",
         "SERVED_DATABASE_NAME": str(connection.settings_dict["NAME"]),
     }
-    options = ("--bind", f"{HOST}:{port}", "--worker-class", "gthread", "--workers", str(WORKERS), "--threads", "4",
+    options = ("--bind", f"{HOST}:{port}", "--worker-class", "tests.lib.served_worker.Worker", "--workers", str(WORKERS), "--threads", "4",
                "--no-control-socket", "--log-level", "warning")  # fmt: skip
     with running(
         python("gunicorn", *options, "config.wsgi"),
@@ -114,6 +115,75 @@ def test_f16_what_is_no_plain_json_is_refused(
     status, problem = ask(web[0], address, b"\x1f\x8b\x08" + b"\x00" * 100, headers() | changes)
 
     assert (status, problem["code"]) == (415, code)
+    _assert_nothing_was_kept()
+
+
+def raw(port: int, sent: bytes) -> tuple[int, dict[str, object]]:
+    """What is answered to bytes that no client library would send; the sender then only waits."""
+    with socket.create_connection((HOST, port), timeout=20) as connection:
+        connection.sendall(sent)
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        assert answer.headers["Content-Type"] == "application/problem+json", answer.read()
+        return answer.status, json.loads(answer.read())
+
+
+def _head(*lines: str, method: str = "POST", target: str = "/api/v1/payments/") -> bytes:
+    first = (f"{method} {target} HTTP/1.1", f"Host: {HOST}", "Content-Type: application/json")
+    return "\r\n".join((*first, *lines, "", "")).encode("latin-1")
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [
+        (_head("Content-Length: 2", "Transfer-Encoding: chunked"), 400, "bad_request"),
+        (_head("Content-Length: 2", "Content-Length: 3"), 400, "bad_request"),
+        (_head("Content-Length: -2"), 400, "bad_request"),
+        (_head("Content-Length: +2"), 400, "bad_request"),
+        (_head("Content-Length: \xb2"), 400, "bad_request"),
+        (_head("Transfer-Encoding: xchunked"), 400, "bad_request"),
+        (_head("Transfer-Encoding: gzip, chunked"), 411, "length_required"),
+        (_head(), 411, "length_required"),
+        (_head("Content-Length: " + "9" * 30), 413, "body_too_large"),
+        (_head("Content-Length: 0", "Expect: bananas"), 417, "expectation_failed"),
+        (_head("Content-Length: 0", "X-Forwarded-For : 10.0.0.1"), 400, "bad_request"),
+        (_head("Content-Length: 0", "X-A: b", " folded: c"), 400, "bad_request"),
+        (_head("Content-Length: 0", "X-Request-ID: a\0b"), 400, "bad_request"),
+        (_head("Content-Length: 0", "Authorization: Bearer sk_\x01"), 400, "bad_request"),
+        (_head("Content-Length: 0", "Host: evil.example"), 400, "bad_request"),
+        (_head("Content-Length: 0", "X-A: " + "a" * 70_000), 431, "headers_too_large"),
+        (_head(*(f"X-{number}: a" for number in range(200))), 431, "headers_too_large"),
+        (_head(method="GET", target="/api/v1/clients/?client=" + "a" * 5000), 414, "uri_too_long"),
+        (_head(method="GET", target="*"), 400, "bad_request"),
+        (_head(method="get"), 400, "bad_request"),
+        (_head().replace(b"\r\n", b"\n"), 400, "bad_request"),
+        (_head().replace(b"HTTP/1.1", b"HTTP/2.0"), 400, "bad_request"),
+        (_head().replace(HOST.encode(), b"evil.example"), 400, "bad_request"),
+        (_head(method="GET", target="/api/v1/payments/%00"), 404, "not_found"),
+        (_head(method="GET", target="/api/v1/%2e%2e/v1/clients/"), 404, "not_found"),
+        (_head(method="TRACE"), 405, "method_not_allowed"),
+    ],
+)
+def test_f16_what_is_no_request_of_ours_is_refused_in_the_words_of_the_api(
+    web: tuple[int, int], sent: bytes, status: int, code: str
+) -> None:
+    answered, problem = raw(web[0], sent)
+
+    assert (answered, problem["status"], problem["code"]) == (status, status, code)
+    # What was sent is not told back.
+    assert not [word for word in ("sk_", "evil", "bananas", "10.0.0.1") if word in str(problem)]
+    _assert_nothing_was_kept()
+
+
+@pytest.mark.parametrize("address", POSTED)
+def test_f16_a_sender_that_goes_silent_keeps_no_thread(web: tuple[int, int], address: str) -> None:
+    before = time.monotonic()
+    proofs = (f"{name}: {value}" for name, value in headers().items() if name != "Content-Type")
+
+    status, problem = raw(web[0], _head(*proofs, "Content-Length: 100", target=address) + b'{"token":')
+
+    assert (status, problem["code"]) == (408, "body_incomplete")
+    assert time.monotonic() - before < 10
     _assert_nothing_was_kept()
 
 

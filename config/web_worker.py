@@ -1,0 +1,64 @@
+"""gunicorn's threads; but what is no HTTP is refused in our API's words, and nobody is waited for without end.
+
+`gunicorn --worker-class config.web_worker.Worker config.wsgi`
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from http import HTTPStatus
+from typing import Any
+
+from gunicorn.http import errors
+from gunicorn.util import write_nonblock
+from gunicorn.workers.gthread import TConn, ThreadWorker
+
+from config.lib.problems import CONTENT_TYPE, problem
+
+# What is told of each, and nothing of what was sent; all others are not HTTP as it should be.
+_REFUSALS: tuple[tuple[type[Exception], int, str, str], ...] = (
+    (errors.LimitRequestLine, 414, "uri_too_long", "The address is longer than any of ours."),
+    (errors.LimitRequestHeaders, 431, "headers_too_large", "There are more header lines than we read, or longer ones."),
+    (errors.ExpectationFailed, 417, "expectation_failed", "Expect nothing but 100-continue."),
+    (errors.ParseException, 400, "bad_request", "The request is not HTTP as we read it."),
+)
+_OURS = (errors.ConfigurationProblem, errors.InvalidResponseHeader, errors.InvalidResponseHeaderName)
+
+
+class Worker(ThreadWorker):  # type: ignore[misc] # (gunicorn has no types)
+    """A sender that goes silent in the middle of a request gives its thread back after PATIENCE_S.
+
+    One that goes on in drips does not: it is for the proxy in front, which hands requests on whole.
+    """
+
+    PATIENCE_S = 20
+
+    def handle(self, conn: TConn) -> Any:
+        """Serve what has come on a connection."""
+        # Not a timeout of Python's: gunicorn sets that itself, to none.
+        patience = struct.pack("ll", self.PATIENCE_S, 0)
+        conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
+        return super().handle(conn)
+
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
+        """Answer what could not be parsed; a fault of ours is its base's affair."""
+        for kind, status, code, detail in _REFUSALS:
+            if isinstance(exc, kind) and not isinstance(exc, _OURS):
+                self.log.warning("refused what is no HTTP: %s, from %s", type(exc).__name__, addr[0] if addr else "")
+                _refuse(client, status, code, detail)
+                return
+        super().handle_error(req, client, addr, exc)
+
+
+def _refuse(client: socket.socket, status: int, code: str, detail: str) -> None:
+    body = problem(status, code, detail).content
+    head = (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nConnection: close\r\nContent-Type: {CONTENT_TYPE}\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    try:
+        write_nonblock(client, head.encode("ascii") + body)
+    except OSError:
+        # It has gone, or does not read: nobody is there to be told.
+        return
