@@ -308,9 +308,11 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "config.lib.openapi.say_how_it_refuses",
     ],
     "WEBHOOKS": ["payouts.api.webhook_messages.EVENT"],
-    # The page is for whoever reads the address; what it describes asks for keys.
-    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
-    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": ["config.lib.api.MayReadDocument"],
+    "SERVE_AUTHENTICATION": [
+        "payouts.api.authentication.ApiKeyAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
     "SERVE_INCLUDE_SCHEMA": False,
     # From our own files: the page reaches nobody else.
     "SWAGGER_UI_DIST": "SIDECAR",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, TypeVar
 
+from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model
 from django.http import Http404, HttpRequest, HttpResponseBase
@@ -72,6 +73,13 @@ class MayRead(HasScope):
 class MayOperate(HasScope):
     scope = "ops"
     message = "The API key lacks the scope ops."
+
+
+class MayReadDocument(BasePermission):
+    """The document and its page: in live mode for keys and operators; in the sandbox whoever looks may learn from it."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:  # noqa: ARG002 (DRF's signature)
+        return not settings.LIVE or request.auth is not None or bool(getattr(request.user, "is_staff", False))
 
 
 class NewestFirst(CursorPagination):

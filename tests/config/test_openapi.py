@@ -5,15 +5,19 @@ from typing import Any
 
 import pytest
 import yaml
-from django.conf import settings
+from django.conf import settings as own_settings
+from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client as Browser
 from django.urls import URLResolver, get_resolver
+from pytest_django import Settings
 
 from payouts.api.described import BulkSerializer, PaymentSerializer
+from payouts.services import create_api_key
 from payouts.services.facts import facts_of
+from tests.factories import ACTOR
 
-CHECKED_IN = Path(settings.BASE_DIR) / "docs" / "openapi.yaml"
+CHECKED_IN = Path(own_settings.BASE_DIR) / "docs" / "openapi.yaml"
 
 
 def test_the_file_that_is_checked_in_is_what_the_code_says(tmp_path: Path) -> None:
@@ -65,6 +69,22 @@ def test_the_page_loads_nothing_from_elsewhere_and_runs_no_inline_script() -> No
     assert "/static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js" in text
     assert "<script>" not in text
     assert "script-src 'self'" in page["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("path", ["/api/schema/", "/api/docs/"])
+@pytest.mark.django_db
+def test_in_live_mode_only_keys_and_operators_read_it(settings: Settings, path: str) -> None:
+    settings.LIVE = True
+    _, key = create_api_key(name="x", scopes=["read"], actor=ACTOR)
+    operator, customer = Browser(), Browser()
+    operator.force_login(User.objects.create_user("anna", is_staff=True))
+    customer.force_login(User.objects.create_user("carl"))
+
+    assert Browser().get(path, headers={"authorization": f"Bearer {key}"}).status_code == 200
+    assert operator.get(path).status_code == 200
+    for other in (Browser().get(path), Browser().get(path, headers={"authorization": "Bearer sk_guess"})):
+        assert (other.status_code, other["Content-Type"]) == (401, "application/problem+json")
+    assert customer.get(path).status_code == 403
 
 
 @pytest.mark.parametrize("number", [0, 1])
