@@ -99,7 +99,7 @@ class NowPaymentAdmin(ObjectAdmin[NowPayment]):
                     ("Valued at", cells.usd(obj.valued_usd)),
                     ("By a price of one ETH of", cells.usd(obj.eth_usd)),
                     ("Accumulation", linked(obj.accumulation)),
-                    note="The asked price is owed only for an original payment in USD that was paid whole.",
+                    note="The asked price is owed only for an original payment in USD that was paid whole and brought its worth.",
                 ),
                 facts(
                     "Where it stands",

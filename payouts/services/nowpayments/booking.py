@@ -25,7 +25,7 @@ from payouts.services.drafts import AmountTooSmallError
 from payouts.services.facts import PaymentFacts, facts_of
 from payouts.services.nowpayments.reviewing import open_review
 from payouts.services.nowpayments.schedule import WATCH
-from payouts.services.nowpayments.valuing import UnvaluableError, is_short, owes_asked_price
+from payouts.services.nowpayments.valuing import UnvaluableError, is_short, owed_usd, why_apart
 from payouts.services.recording import ConflictingPaymentError, UnknownClientError, record_payment
 
 # What a person must mend before the payment can be booked: whose it is, or what it is worth.
@@ -49,6 +49,7 @@ _DECISIVE = (
     "price_amount",
     "price_currency",
     "valued_usd",
+    "eth_usd",
 )
 
 
@@ -109,17 +110,12 @@ def _facts(payment: NowPayment) -> PaymentFacts:
         BadReferenceError, InvalidFieldsError: it cannot be recorded like that.
     """
     whose = read_reference(payment.order_id)
-    amount_usd = payment.price_amount
-    if not owes_asked_price(payment):
-        if payment.valued_usd is None:
-            raise UnvaluableError(f"Payment {payment.payment_id} has not been valued.")
-        amount_usd = f"{payment.valued_usd:f}"
     fields = {
         "payment_id": payment.payment_id,
         "client_id": whose.client_id,
         "user_id": whose.user_id,
         "subscription_id": whose.subscription_id,
-        "amount_usd": amount_usd,
+        "amount_usd": owed_usd(payment),
         "outcome_amount": payment.outcome_amount,
         "outcome_currency": payment.outcome_currency,
     }
@@ -132,7 +128,7 @@ def _hold_reason(payment: NowPayment) -> str:
         return f"Paid in part: {sent}."
     if is_short(payment) and not payment.parent_payment_id:
         return f"Called finished by NOWPayments, but the customer sent {sent}."
-    return ""
+    return why_apart(payment)
 
 
 def _is_as_seen(row: NowPayment, seen: NowPayment) -> bool:

@@ -21,7 +21,7 @@ from payouts.services.nowpayments.booking import REFUSALS, book, refuse, take_ba
 from payouts.services.nowpayments.noticing import process_notification, take_answer
 from payouts.services.nowpayments.reviewing import close_review, open_review
 from payouts.services.nowpayments.schedule import STALE_AFTER, STALE_AGAIN, lease_end, next_look, next_try
-from payouts.services.nowpayments.valuing import owes_asked_price, value_of_outcome
+from payouts.services.nowpayments.valuing import lacks_value, value_of_outcome
 
 # Asked, told to be finished, booked: a payment that takes more steps goes in circles.
 _MOST_STEPS_AT_ONCE = 4
@@ -115,12 +115,12 @@ def _book(payment: NowPayment, actor: Actor) -> None:
             raise PermanentError(f"NOWPayments calls payment {payment.payment_id} {payment.status} without an outcome.")
         _look(payment, actor, again_after=timedelta(minutes=2**payment.looks))
         return
-    if not owes_asked_price(payment) and payment.valued_usd is None:
+    if lacks_value(payment):
         usd, eth_usd = value_of_outcome(payment)
         unchanged = NowPayment.objects.filter(pk=payment.pk, event_id=payment.event_id, accumulation__isnull=True)
         if not unchanged.update(valued_usd=usd, eth_usd=eth_usd):
             return
-        payment.valued_usd = usd
+        payment.valued_usd, payment.eth_usd = usd, eth_usd
     book(payment=payment, actor=actor)
 
 

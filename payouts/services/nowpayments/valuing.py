@@ -3,15 +3,18 @@
 The asked price is what is owed only for an original payment, priced in USD, that the customer paid whole. A repeated
 deposit repeats the price of the first, a payment in part is less than its price, and a deposit of another asset may be
 called finished whatever came: there the outcome is what is owed, valued by the exchange's own price of one ETH. So it is
-where only answers have told of the payment, since they do not name a parent.
+where only answers have told of the payment, since they do not name a parent, and where the asked price is further from
+what arrived than the band allows: then the accumulation is held as well, and says both figures.
 """
 
 from __future__ import annotations
 
 from decimal import ROUND_DOWN, Context, Decimal
 
+from django.conf import settings
+
 from config.lib.errors import SluiceError
-from config.lib.money import ETH, USDT
+from config.lib.money import ETH, USDT, usd_text
 from hostpay import gateways
 from payouts.models import NowPayment, NowPaymentStatus
 from payouts.services.drafts import AmountTooSmallError
@@ -21,6 +24,7 @@ _USD_STEP = Decimal("1E-8")
 _EXACT = Context(prec=100)
 # Networks' fees and roundings make a whole payment a little short; what is missing more is a payment in part.
 _LEAST_PAID_BPS = 9800
+_BPS = 10_000
 _DOLLARS = ("usd", "usdt", "usdc")
 
 
@@ -30,16 +34,50 @@ class UnvaluableError(SluiceError):
     code = "unvaluable"
 
 
-def owes_asked_price(payment: NowPayment) -> bool:
-    """Whether the asked price is what is owed."""
+def lacks_value(payment: NowPayment) -> bool:
+    """Whether the outcome must be valued before the payment can be booked: to be owed, or to be compared with the price."""
+    return payment.valued_usd is None and (not _owes_asked_price(payment) or payment.outcome_currency == ETH.ticker)
+
+
+def owed_usd(payment: NowPayment) -> str:
+    """What is owed, in USD as plain text: the asked price, or what the outcome is worth.
+
+    Raises:
+        UnvaluableError: that has not been found out.
+    """
+    if _owes_asked_price(payment) and not why_apart(payment):
+        return payment.price_amount
+    if payment.valued_usd is None:
+        raise UnvaluableError(f"Payment {payment.payment_id} has not been valued.")
+    return f"{payment.valued_usd:f}"
+
+
+def why_apart(payment: NowPayment) -> str:
+    """How far what arrived is from the asked price, with both figures; empty if it is near, or not to be compared."""
+    if not _has_price_of_its_own(payment) or payment.valued_usd is None or payment.eth_usd is None:
+        return ""
+    asked, band = Decimal(payment.price_amount), settings.PAYMENT_BAND_BPS
+    distance = abs(_EXACT.subtract(payment.valued_usd, asked))
+    if _EXACT.multiply(distance, Decimal(_BPS)) <= _EXACT.multiply(asked, Decimal(band)):
+        return ""
+    maybe = "" if payment.is_parent_told else ", unless it is a later deposit to the address of another payment"
+    return (
+        f"What reached us is worth {usd_text(payment.valued_usd)} at {usd_text(payment.eth_usd)} for one ETH,"
+        f" the price asked was {usd_text(asked)}: more than {band} bps apart{maybe}."
+    )
+
+
+def _has_price_of_its_own(payment: NowPayment) -> bool:
     return (
         payment.status == NowPaymentStatus.FINISHED
-        and payment.is_parent_told
         and not payment.parent_payment_id
         and payment.price_currency == "usd"
         and bool(payment.price_amount)
-        and not is_short(payment)
     )
+
+
+def _owes_asked_price(payment: NowPayment) -> bool:
+    return payment.is_parent_told and _has_price_of_its_own(payment) and not is_short(payment)
 
 
 def is_short(payment: NowPayment) -> bool:
@@ -47,7 +85,7 @@ def is_short(payment: NowPayment) -> bool:
     if not payment.pay_amount or not payment.actually_paid:
         return False
     paid, asked = Decimal(payment.actually_paid), Decimal(payment.pay_amount)
-    return _EXACT.multiply(paid, Decimal(10_000)) < _EXACT.multiply(asked, Decimal(_LEAST_PAID_BPS))
+    return _EXACT.multiply(paid, Decimal(_BPS)) < _EXACT.multiply(asked, Decimal(_LEAST_PAID_BPS))
 
 
 def value_of_outcome(payment: NowPayment) -> tuple[Decimal, Decimal | None]:

@@ -163,6 +163,48 @@ def test_finished_but_short_is_held() -> None:
     assert only().gross_usd == Decimal("29.7")
 
 
+def test_f24_a_finished_payment_that_brought_next_to_nothing_is_held_and_worth_that() -> None:
+    client()
+
+    tell(price_amount="501", actually_paid=None, outcome_amount="0.0000001")
+
+    row = only()
+    assert (row.status, row.gross_usd, row.received_wei) == (AccumulationStatus.HELD, Decimal("0.0003"), 10**11)
+    assert row.hold_reason == (
+        "What reached us is worth $0.0003 at $3,000.00 for one ETH, the price asked was $501.00: more than 1000 bps apart."
+    )
+
+
+def test_f24_a_wrong_asset_that_was_finished_by_itself_is_held() -> None:
+    client()
+
+    tell(price_amount="500", pay_amount="0.1667", actually_paid="5", outcome_amount="0.00166")
+
+    assert (only().status, only().gross_usd) == (AccumulationStatus.HELD, Decimal("4.98"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "gross"),
+    [("33", "pending", "33"), ("33.00000001", "held", "29.7"), ("27", "pending", "27"), ("26.9", "held", "29.7")],
+)
+def test_the_band_is_of_the_asked_price_and_includes_its_ends(asked: str, status: str, gross: str) -> None:
+    client()
+
+    tell(price_amount=asked)
+
+    assert (only().status, only().gross_usd) == (status, Decimal(gross))
+
+
+def test_without_a_price_to_compare_by_it_waits(exchange: ScriptedServer) -> None:
+    client()
+    exchange.say(Reply(status=503))
+
+    tell()
+
+    assert (known().attempts, known().review_reason) == (1, "")
+    assert not Accumulation.objects.exists()
+
+
 @pytest.mark.parametrize(("currency", "gross"), [("usdttrc20", "30"), ("btc", "30")])
 def test_another_asset_is_held(currency: str, gross: str) -> None:
     client()

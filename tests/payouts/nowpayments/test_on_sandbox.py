@@ -163,7 +163,12 @@ def test_a_redeposit_heard_of_by_asking_alone_is_worth_what_arrived(sandbox: htt
 
     ingest_payment(payment_id=child_id, actor=ACTOR)
 
-    assert Accumulation.objects.get(payment_id=child_id).gross_usd == Decimal("5.994")
+    row = Accumulation.objects.get(payment_id=child_id)
+    assert (row.gross_usd, row.status) == (Decimal("5.994"), "held")
+    assert row.hold_reason == (
+        "What reached us is worth $5.994 at $3,000.00 for one ETH, the price asked was $500.00: more than 1000 bps apart,"
+        " unless it is a later deposit to the address of another payment."
+    )
     ask(sandbox, "/control/settings", {"lose": False})
     ask(sandbox, f"/control/payments/{child_id}/resend", {})
     notified(7)
@@ -171,6 +176,20 @@ def test_a_redeposit_heard_of_by_asking_alone_is_worth_what_arrived(sandbox: htt
     assert (child.parent_payment_id, child.review_reason) == (payment_id, "")
     assert child.status_changes.filter(reason__contains="is known only now").exists()
     assert Accumulation.objects.get(payment_id=child_id).gross_usd == Decimal("5.994")
+
+
+def test_f24_a_payment_called_finished_that_brought_next_to_nothing_is_held(sandbox: httpx.Client) -> None:
+    client()
+    payment_id = pay(sandbox, price_amount=501, case="waiting")
+    notified(1)
+
+    ended = {"payment_status": "finished", "actually_paid": None, "outcome_amount": "0.0000001"}
+    ask(sandbox, f"/control/payments/{payment_id}", ended)
+    notified(2)
+
+    row = Accumulation.objects.get()
+    assert (row.status, row.gross_usd) == ("held", Decimal("0.0003"))
+    assert "$0.0003 at $3,000.00 for one ETH, the price asked was $501.00" in row.hold_reason
 
 
 def test_a_redeposit_whose_notifications_are_lost_is_found_by_looking_at_the_first(sandbox: httpx.Client) -> None:
