@@ -96,6 +96,9 @@ def _return(payment: HostPayment, current: ExchangeOrder, actor: Actor) -> str:
     )
     with transaction.atomic():
         payment.locked()
+        if current.late_returns.filter(tx_hash=returned.tx_hash).exists():
+            # Two people were first.
+            return ""
         book_late(payment=payment, current=current, returned=returned)
         # Nobody hears of it later: it is told with its row.
         open_review(payment, Review(reason=news), actor=actor)

@@ -13,6 +13,7 @@ from django.db import transaction
 
 from config.lib import clock
 from config.lib.audit import Actor
+from config.lib.money import ETH, format_units
 from hostpay import gateways
 from hostpay.models import (
     HostPayment,
@@ -23,7 +24,8 @@ from hostpay.models import (
     TransactionKind,
     TransactionStatus,
 )
-from hostpay.providers.ethereum import BroadcastOutcome, Receipt
+from hostpay.providers.ethereum import BroadcastOutcome, PrunedError, Receipt, find_by_nonce
+from hostpay.services.adopting import ADOPT
 from hostpay.services.cancelling import note_if_too_late
 from hostpay.services.finality import is_final, last_final_block
 from hostpay.services.replacing import ask_if_stuck
@@ -150,14 +152,30 @@ def _used_elsewhere(payment: HostPayment, variants: list[Transaction], actor: Ac
     foreign = somebody_elses(payment, variants, actor)
     if foreign is None:
         return None
-    node, slot = gateways.node(), variants[0].slot
-    if node.nonce(slot.wallet.address, last_final_block()) <= slot.nonce:
+    final = last_final_block()
+    if gateways.node().nonce(variants[0].slot.wallet.address, final) <= variants[0].slot.nonce:
         return foreign
+    ours = _paid_by_forgotten(payment, variants, final)
+    if ours:
+        # Failed, it would be paid a second time.
+        return Review(reason=f"{foreign.reason} that the books know; {ours}", after_s=settings.CHAIN_POLL_EVERY_S)
     with transaction.atomic():
         payment.locked()
         drop_others(variants, None, actor=actor, reason=foreign.reason)
         _fail(payment, f"{foreign.reason}, finally so; the value did not leave by us", actor)
     return Review(reason=payment.review_reason)
+
+
+def _paid_by_forgotten(payment: HostPayment, variants: list[Transaction], final: int) -> str:
+    """Why the nonce may have been spent on the payment after all, as by a variant that a backup has forgotten; or nothing."""
+    slot = variants[0].slot
+    try:
+        sent = find_by_nonce(gateways.node(), sender=slot.wallet.address, nonce=slot.nonce, lowest=0, highest=final)
+    except PrunedError as pruned:
+        return f"whether it paid this payment cannot be looked up: {pruned}"
+    if sent is None or not payment.orders.filter(payin_address__iexact=sent.to_address or "").exists():
+        return ""
+    return f"{sent.tx_hash} paid this payment's order with {format_units(sent.value_wei, ETH)}: {ADOPT}"
 
 
 def _correct_blocks(

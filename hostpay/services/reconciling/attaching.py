@@ -34,6 +34,7 @@ from hostpay.services.halting import AHEAD, halt_wallet
 from hostpay.services.ordering import FUNDABLE_FOR
 from hostpay.services.reconciling.blocks import settled_block
 from hostpay.services.reconciling.line import examine_line
+from hostpay.services.reconciling.orphans import paid_by_our_key
 from hostpay.services.steps import Review, open_review
 from hostpay.services.wallets import our_wallet
 
@@ -139,8 +140,16 @@ def _attached_meanwhile(order_id: str) -> RefusedError:
 def _payment_of_its_own(order_id: str, state: ExchangeState, actor: Actor) -> HostPayment:
     """A payment, not stored yet, of exactly what our key sent to the order."""
     wallet = our_wallet()
-    sent = gateways.node().transaction(state.payin_hash) if state.payin_hash else None
-    amount = sent.value_wei if sent is not None else to_units(_amount_told(state) or Decimal(0), ETH)
+    # What the exchange says is rounded; what our key sent there is not.
+    paid = paid_by_our_key(
+        wallet, None, state, lambda: examine_line(wallet, settled_block=settled_block(), is_whole=True).sent
+    )
+    sent = gateways.node().transaction(paid) if paid else None
+    if sent is None:
+        raise RefusedError(
+            why=f"Order {order_id} has {deposit_told(state)}, and the chain shows no transaction of {wallet.address} that paid it.",
+            next_step="Somebody else's money is there: ask the exchange. Is our transaction in no block yet, wait for it.",
+        )
     try:
         payout_address = checksummed(state.payout_address or "", field="payout address")
     except AddressError as error:
@@ -149,7 +158,7 @@ def _payment_of_its_own(order_id: str, state: ExchangeState, actor: Actor) -> Ho
         context=Context.INSTANT,
         reference=f"order {order_id}"[:_LONGEST_REFERENCE],
         wallet=wallet,
-        amount_units=amount,
+        amount_units=sent.value_wei,
         payout_address=payout_address,
         requested_by=str(actor),
         next_action_at=clock.now(),

@@ -147,6 +147,19 @@ def test_f69_what_was_sent_for_a_purpose_that_is_gone_gets_a_payment_of_its_own_
     assert reconciled("provider").result == reconciled("chain").result == "agrees"
 
 
+def test_f69_a_payment_of_its_own_is_of_what_the_chain_shows_where_the_exchange_names_no_transaction(
+    swaps: Swaps, forgotten: tuple[HostPayment, str]
+) -> None:
+    lost, order_id = forgotten
+    services.close_unsent(payment=lost, actor=ALICE, reason="its members are held")
+    swaps.answer_by_id("payinHash", None)
+
+    order = attach_alone(order_id=order_id, actor=ALICE, reason="its members are held")
+
+    assert int(order.payment.amount_units) == int(lost.amount_units)
+    assert readopt_sent(actor=ALICE, reason="restored").is_open
+
+
 def test_f69_nothing_stands_of_a_payment_of_its_own_that_was_refused(
     swaps: Swaps, forgotten: tuple[HostPayment, str]
 ) -> None:
