@@ -26,11 +26,13 @@ def broadcast(*, payment: HostPayment, actor: Actor) -> Said:
     """
     variants = variants_of(payment)
     newest = variants[0]
-    found = _on_its_way(variants) if any(variant.broadcasts for variant in variants) else None
+    held_back = why_not_send(payment, variants)
+    # Also where they never left by our books: those of a backup do not know it, and would hold it back for ever.
+    may_be_out = held_back is not None or any(variant.broadcasts for variant in variants)
+    found = _on_its_way(variants) if may_be_out else None
     if found is not None:
         _is_out(payment, found, actor, "the chain knows it already")
         return Proceed()
-    held_back = why_not_send(payment, variants)
     if held_back is not None:
         return held_back
     outcome, words = send(newest)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.db.models import F
 from django.utils import timezone
@@ -35,14 +37,16 @@ def forgotten(world: World) -> tuple[HostPayment, int]:
 
 def as_broadcast(payment: HostPayment) -> None:
     """The books as a backup has them that was made while the payment's transaction was in the pool."""
-    Receipt.objects.filter(order__payment=payment).delete()
-    Transaction.objects.filter(slot__payment=payment).update(
-        status="broadcast", block_number=None, block_hash="", gas_used=None, effective_gas_price_wei=None
-    )
-    ExchangeOrder.objects.filter(payment=payment).update(status="open")
-    HostPayment.objects.filter(pk=payment.pk).update(
-        status="broadcast", received_units=None, delivered_at=None, next_action_at=timezone.now()
-    )
+    # It may have settled by now, if the exchange was quick.
+    with unguarded(Receipt, Transaction, ExchangeOrder, HostPayment):
+        Receipt.objects.filter(order__payment=payment).delete()
+        Transaction.objects.filter(slot__payment=payment).update(
+            status="broadcast", block_number=None, block_hash="", gas_used=None, effective_gas_price_wei=None
+        )
+        ExchangeOrder.objects.filter(payment=payment).update(status="open")
+        HostPayment.objects.filter(pk=payment.pk).update(
+            status="broadcast", received_units=None, delivered_at=None, next_action_at=timezone.now()
+        )
 
 
 def test_f69_a_payment_that_the_backup_forgot_is_adopted_and_goes_on_to_its_end(world: World) -> None:
@@ -324,3 +328,21 @@ def test_a_node_that_lags_is_no_reason_to_halt(world: World) -> None:
 
     assert [line.row for line in done.left] == [f"next nonce of wallet {world.wallet_address}"]
     assert (done.is_open, Wallet.objects.get().halted_reason) == (True, "")
+
+
+def test_f69_a_payment_that_a_backup_has_as_never_sent_is_found_on_chain_however_late(world: World) -> None:
+    payment = world.drive_to(ordered(world), "final", "settled")
+    world.anvil.mine(3)
+    sent = world.sent_transactions()
+    as_broadcast(payment)
+    # The backup was made between signature and first send, and restored an hour later.
+    with unguarded(Transaction, ExchangeOrder, HostPayment):
+        an_hour_ago = timezone.now() - timedelta(hours=1)
+        Transaction.objects.update(status="signed", broadcasts=0, broadcast_at=None, created_at=an_hour_ago)
+        ExchangeOrder.objects.update(created_at=an_hour_ago)
+        HostPayment.objects.update(status="signed")
+
+    payment = world.drive_to(HostPayment.objects.get(), "settled")
+
+    assert payment.review_reason == ""
+    assert world.sent_transactions() == sent
