@@ -59,6 +59,12 @@ SCHEDULE: tuple[Entry, ...] = (
         why="Takes up notifications whose message was lost, books what arrived, and asks about what never finished.",
     ),
     Entry(
+        name="process deliveries again",
+        task="payouts.tasks.replay_deliveries",
+        every_s=settings.SWEEP_EVERY_S,
+        why="Takes up, one after another, the kept deliveries that somebody wants processed again.",
+    ),
+    Entry(
         name="send webhooks",
         task="payouts.tasks.sweep_webhooks",
         every_s=settings.SWEEP_EVERY_S,

@@ -44,6 +44,13 @@ def sweep_nowpayments() -> None:
 
 
 @shared_task
+def replay_deliveries() -> None:
+    """Process again, for some seconds, the deliveries that somebody asked for."""
+    with beating("replay_deliveries"):
+        services.carry_out_replays(actor=audit.worker("replay_deliveries"))
+
+
+@shared_task
 def apply_destination_changes() -> None:
     """Pay clients where they asked to be paid, once their time to think has passed."""
     with beating("apply_destination_changes"):

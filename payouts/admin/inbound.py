@@ -3,46 +3,29 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import RangeDateTimeFilter
 
 from config.lib.adminkit import cells
 from config.lib.adminkit.admins import ObjectAdmin, StatusChangeAdmin
 from config.lib.adminkit.links import linked
-from config.lib.adminkit.operations import Done, Operation
 from config.lib.adminkit.pages import Page, Raw, facts, history, raw
-from config.lib.audit import Actor
 from config.lib.exact_json import InexactJsonError, loads_exact
 from payouts import services
+from payouts.admin.inbound_operations import ACKNOWLEDGE, ACKNOWLEDGE_ALL, REPLAY, REPLAY_ALL
 from payouts.models import InboundEvent, InboundEventStatusChange
 
-
-def _seen(event: InboundEvent) -> str:
-    return f"{event.outcome}|{event.attempts}|{event.acknowledged_at}"
-
-
-def _acknowledge(event: InboundEvent, actor: Actor, given: dict[str, Any]) -> Done:
-    services.acknowledge_event(event_id=event.pk, actor=actor, reason=given["reason"])
-    return Done(message=f"Delivery {event} is left as it is.")
-
-
-ACKNOWLEDGE: Operation[InboundEvent] = Operation(
-    name="acknowledge",
-    label="Leave it as it is",
-    icon="task_alt",
-    consequence=lambda event: (
-        f"“Needs me” says no longer that this delivery is {event.get_outcome_display()}. Nothing is recorded and nothing"
-        f" in the books changes; it can still be processed again. It said: {event.error or 'nothing'}"
-    ),
-    why_not=services.why_not_acknowledged,
-    seen=_seen,
-    run=_acknowledge,
-)
+# unfold ships no types: to the type checker its filter is the one of Django's that it inherits.
+if TYPE_CHECKING:
+    from django.contrib.admin import SimpleListFilter as TextFilter
+else:
+    from unfold.contrib.filters.admin import TextFilter
 
 
 class UnsettledFilter(admin.SimpleListFilter):
@@ -52,27 +35,53 @@ class UnsettledFilter(admin.SimpleListFilter):
     parameter_name = "unsettled"
 
     def lookups(self, _request: HttpRequest, _model_admin: Any) -> list[tuple[str, str]]:
-        return [("yes", "yes")]
+        return [("yes", "yes"), ("replay", "to be processed again")]
 
     def queryset(self, _request: HttpRequest, queryset: QuerySet[InboundEvent]) -> QuerySet[InboundEvent]:
+        if self.value() == "replay":
+            return queryset.filter(replay_at__isnull=False)
         return queryset & services.unsettled_events() if self.value() == "yes" else queryset
+
+
+class ErrorFilter(TextFilter):
+    """A part of the reason why a delivery is not in the books."""
+
+    title = "error"
+    parameter_name = "error"
+
+    def queryset(self, _request: HttpRequest, queryset: QuerySet[InboundEvent]) -> QuerySet[InboundEvent]:
+        part = (self.value() or "").strip()
+        return queryset.filter(services.with_error(part)) if part else queryset
 
 
 @admin.register(InboundEvent)
 class InboundEventAdmin(ObjectAdmin[InboundEvent]):
     explanation = "Every delivery, stored before it is trusted, with what became of it."
     list_display = ("event", "source", "authentic", "result", "payment", "attempts", "error_start", "received")
-    list_filter = (UnsettledFilter, "outcome", "verdict", "source")
+    list_filter = (UnsettledFilter, "outcome", "verdict", "source", ErrorFilter, ("received_at", RangeDateTimeFilter))
     list_select_related = ("accumulation",)
-    search_fields = ("=event_id", "=accumulation__payment_id")
-    search_help_text = "the sender's id of the delivery, or a payment id"
+    search_fields = ("=named_payment_id",)
+    search_help_text = (
+        "a whole payment id, a whole client id as a refused delivery names it, or the sender's id of the delivery"
+    )
     ordering = ("-id",)
     sortable_by = ()
-    operations = (ACKNOWLEDGE,)
+    operations = (REPLAY, ACKNOWLEDGE)
+    list_operations = (REPLAY_ALL, ACKNOWLEDGE_ALL)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[InboundEvent]:
         # Bodies are read on the page of one event only.
         return super().get_queryset(request).defer("body", "headers")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[InboundEvent], search_term: str
+    ) -> tuple[QuerySet[InboundEvent], bool]:
+        """By what has an index; the sender's own id has none, and is looked for where nothing else was found."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        found = queryset.filter(services.about_payment(term) | Q(named_client_id=term))
+        return found if found.exists() else queryset.filter(event_id=term), False
 
     def event(self, event: InboundEvent) -> SafeString:
         shown = event.event_id or str(event.pk)
@@ -85,6 +94,8 @@ class InboundEventAdmin(ObjectAdmin[InboundEvent]):
         return cells.pill(event.outcome, title=event.get_outcome_display())
 
     def payment(self, event: InboundEvent) -> SafeString:
+        if event.accumulation is None and event.named_payment_id:
+            return cells.short(event.named_payment_id)
         return linked(event.accumulation)
 
     @admin.display(description="error")
@@ -107,7 +118,10 @@ class InboundEventAdmin(ObjectAdmin[InboundEvent]):
                     ("Sender's id", cells.short(obj.event_id)),
                     ("Outcome", obj.get_outcome_display()),
                     ("Accumulation", linked(obj.accumulation)),
+                    ("Names payment", cells.short(obj.named_payment_id) if obj.named_payment_id else ""),
+                    ("Names client", cells.short(obj.named_client_id) if obj.named_client_id else ""),
                     ("Processed", f"{obj.attempts} times"),
+                    ("Waits to be processed again since", "" if obj.replay_at is None else cells.when(obj.replay_at)),
                     ("Left as it is", "" if obj.acknowledged_at is None else cells.when(obj.acknowledged_at)),
                 ),
                 history(obj.status_changes.order_by("-id")[:200], note="What people had done to it."),

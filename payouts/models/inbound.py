@@ -62,6 +62,17 @@ class InboundEvent(models.Model):
         null=True, blank=True, help_text="Since when it is left as it ended, by a person's word."
     )
 
+    # Of what is in the books the accumulation says both, and nobody pays for saying it twice.
+    named_payment_id = models.CharField(
+        max_length=128, blank=True, default="", db_default="", help_text="As the body has it, if it was not recorded."
+    )
+    named_client_id = models.CharField(
+        max_length=64, blank=True, default="", db_default="", help_text="As the body has it, if it was not recorded."
+    )
+    replay_at = models.DateTimeField(
+        null=True, blank=True, help_text="When it is processed again, as somebody asked; later while a worker is at it."
+    )
+
     objects = InboundEventQuerySet.as_manager()
 
     class Meta:
@@ -86,6 +97,12 @@ class InboundEvent(models.Model):
                 fields=("event_id", "id"), condition=Q(source=NOWPAYMENTS_SOURCE), name="inbound_event_by_now_payment"
             ),
             models.Index(fields=("outcome", "id"), condition=_UNSETTLED, name="inbound_event_unsettled"),
+            models.Index(
+                fields=("named_payment_id",), condition=~Q(named_payment_id=""), name="inbound_event_by_payment"
+            ),
+            models.Index(fields=("named_client_id",), condition=~Q(named_client_id=""), name="inbound_event_by_client"),
+            models.Index(fields=("id",), condition=~Q(error=""), name="inbound_event_with_error"),
+            models.Index(fields=("replay_at",), condition=Q(replay_at__isnull=False), name="inbound_event_to_replay"),
         )
 
     def __str__(self) -> str:

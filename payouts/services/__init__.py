@@ -19,14 +19,7 @@ from payouts.services.failed_tries import (
     forgive_login,
     take_turn_to_log_in,
 )
-from payouts.services.inbox import (
-    acknowledge_event,
-    failed_events,
-    replay_event,
-    take_payment,
-    unsettled_events,
-    why_not_acknowledged,
-)
+from payouts.services.inbox import take_payment
 from payouts.services.nowpayments import (
     advance_payment,
     close_review,
@@ -44,7 +37,25 @@ from payouts.services.recording import (
     UnknownClientError,
     record_payment,
 )
+from payouts.services.replaying import (
+    ask_for_replays,
+    carry_out_replays,
+    replay_event,
+    replayable_events,
+    waiting_replays,
+    why_not_replayed,
+)
 from payouts.services.request_keys import forget_request_keys
+from payouts.services.settling import (
+    TooManyError,
+    Which,
+    about_payment,
+    acknowledge_event,
+    acknowledge_events,
+    unsettled_events,
+    why_not_acknowledged,
+    with_error,
+)
 from payouts.services.unproven import bound_rejected_events, count_failure, rejected_totals, turn_away
 from payouts.services.voiding import carry_out_void_orders, void_payment
 
@@ -57,12 +68,18 @@ __all__ = (
     "InvalidJsonError",
     "PaymentFacts",
     "Recorded",
+    "TooManyError",
     "UnknownClientError",
+    "Which",
+    "about_payment",
     "acknowledge_event",
+    "acknowledge_events",
     "advance_payment",
     "apply_destination_changes",
+    "ask_for_replays",
     "bound_rejected_events",
     "cancel_destination_change",
+    "carry_out_replays",
     "carry_out_void_orders",
     "change_client",
     "check_destination",
@@ -72,7 +89,6 @@ __all__ = (
     "create_client",
     "due_payments",
     "facts_of",
-    "failed_events",
     "find_api_key",
     "forget_failed_tries",
     "forget_failures_of",
@@ -86,6 +102,7 @@ __all__ = (
     "record_payment",
     "rejected_totals",
     "replay_event",
+    "replayable_events",
     "request_destination_change",
     "store_notification",
     "take_payment",
@@ -96,5 +113,8 @@ __all__ = (
     "void_accumulation",
     "void_payment",
     "waiting_notifications",
+    "waiting_replays",
     "why_not_acknowledged",
+    "why_not_replayed",
+    "with_error",
 )

@@ -34,8 +34,6 @@ from payouts.services.recording import ConflictingPaymentError, Delivery, Record
 from payouts.services.voiding import void_orders_for
 from payouts.services.webhooks.telling import tell_of_recorded
 
-# A delivery that was refused is kept with its reason, of which the beginning is enough.
-_LONGEST_ERROR = 2000
 MOST_PAYMENTS = 5000
 
 Ended = Recorded | SluiceError
@@ -53,9 +51,7 @@ def take_payments(*, delivery: Delivery, actor: Actor) -> list[Ended]:
     try:
         items = _items_of(delivery.body)
     except (InvalidJsonError, InvalidFieldsError) as refusal:
-        event = delivery.as_event()
-        event.outcome, event.error = Outcome.REFUSED, str(refusal)[:_LONGEST_ERROR]
-        event.save()
+        delivery.as_unsettled(Outcome.REFUSED, str(refusal)).save()
         raise
     is_settled = False
     try:
@@ -292,9 +288,9 @@ def _outcome_of(refusal: SluiceError) -> Outcome:
 
 
 def _alone(delivery: Delivery, text: bytes, outcome: Outcome, error: str) -> InboundEvent:
-    event = Delivery(source=delivery.source, event_id=delivery.event_id, headers=delivery.headers, body=text).as_event()
-    event.outcome, event.error = outcome, error[:_LONGEST_ERROR]
-    return event
+    return Delivery(
+        source=delivery.source, event_id=delivery.event_id, headers=delivery.headers, body=text
+    ).as_unsettled(outcome, error)
 
 
 # FOR SHARE: whoever changes a client waits, so that its payments follow either the old terms or the new ones.

@@ -82,6 +82,25 @@ def read_facts(body: bytes, *, source: str) -> PaymentFacts:
     return facts_of(content, source=source)
 
 
+def named_in(body: bytes) -> tuple[str, str]:
+    """The payment id and the client id that a body names, each empty if it names none; whatever else it says."""
+    try:
+        content = loads_exact(body)
+    except InexactJsonError:
+        return "", ""
+    if not isinstance(content, dict):
+        return "", ""
+    return _named(content, "payment_id"), _named(content, "client_id")
+
+
+def _named(content: Mapping[str, Any], field: str) -> str:
+    read, _ = _FIELDS[field]
+    try:
+        return str(read(content.get(field)))
+    except _RuleError:
+        return ""
+
+
 def facts_of(content: Mapping[str, Any], *, source: str) -> PaymentFacts:
     """The payment that a decoded JSON object tells of.
 

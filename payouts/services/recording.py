@@ -33,9 +33,12 @@ from payouts.models import (
     WebhookEvent,
 )
 from payouts.services.drafts import AmountTooSmallError, Draft, Terms, draft_of, voided
-from payouts.services.facts import PaymentFacts
+from payouts.services.facts import PaymentFacts, named_in
 from payouts.services.voiding import void_orders_for
 from payouts.services.webhooks.telling import OUTBOX, listening, tell_of_recorded
+
+# A delivery that was refused is kept with its reason, of which the beginning is enough.
+_LONGEST_ERROR = 2000
 
 
 class UnknownClientError(SluiceError):
@@ -68,6 +71,18 @@ class Delivery:
             body=self.body,
             verdict=Verdict.VALID,
         )
+
+    def as_unsettled(self, outcome: Outcome, error: str) -> InboundEvent:
+        """The row of one that is not in the books, not saved: with the reason, and to be found by what it names."""
+        event = self.as_event()
+        leave_unsettled(event, outcome, error)
+        return event
+
+
+def leave_unsettled(event: InboundEvent, outcome: Outcome, error: str) -> None:
+    """Say of a delivery, not saved yet, why it is not in the books, and whose payment it names."""
+    event.outcome, event.error = outcome, error[:_LONGEST_ERROR]
+    event.named_payment_id, event.named_client_id = named_in(bytes(event.body))
 
 
 class Recorded(NamedTuple):
@@ -214,6 +229,8 @@ def _store_outcome(
         return
     row = event.as_event() if isinstance(event, Delivery) else event
     row.outcome, row.accumulation_id, row.error = outcome, accumulation_id, error
+    if outcome == Outcome.CONFLICT:
+        leave_unsettled(row, outcome, error)
     row.save()
 
 

@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
 from hostpay.models import Reconciliation
+from payouts.models import InboundEvent
 from tests.lib.browsers import CHROMIUM
 from tests.web.scene import Scene, play
 
@@ -73,6 +74,9 @@ def test_it_opens_without_an_error_or_an_outside_request(
         reverse("admin:hostpay_reconciliation_change", args=(Reconciliation.objects.get().pk,)),
         reverse("admin:batches_conversionpolicy_do", args=("set",)),
         reverse("admin:django_celery_beat_periodictask_changelist"),
+        reverse("admin:payouts_inboundevent_changelist"),
+        reverse("admin:payouts_inboundevent_change", args=(InboundEvent.objects.latest("pk").pk,)),
+        reverse("admin:payouts_inboundevent_do", args=("replay",)),
         reverse("admin:payouts_webhookendpoint_changelist"),
         reverse("admin:payouts_webhookendpoint_change", args=(stage.endpoint.pk,)),
         reverse("admin:payouts_webhookendpoint_do", args=("create",)),

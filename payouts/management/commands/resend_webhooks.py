@@ -7,10 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.utils.dateparse import parse_datetime
 
 from config.lib.errors import RefusedError
-from config.lib.shell import shell_actor
+from config.lib.shell import moment, shell_actor
 from payouts.models import WebhookDelivery, WebhookEndpoint
 from payouts.services.webhooks import resend_delivery, resend_failed
 
@@ -38,7 +37,7 @@ class Command(BaseCommand):
         if options["endpoint"] is None:
             self._resend(options["events"], options["reason"])
         else:
-            self._resend_failed(options["endpoint"], _moment(options["since"]), options["reason"])
+            self._resend_failed(options["endpoint"], _since(options["since"]), options["reason"])
 
     def _resend(self, events: list[int], reason: str) -> None:
         refused = 0
@@ -61,13 +60,5 @@ class Command(BaseCommand):
         self.stdout.write(f"{count} events will be sent again.")
 
 
-def _moment(text: str | None) -> datetime:
-    if text is None:
-        return datetime.min.replace(tzinfo=UTC)
-    try:
-        moment = parse_datetime(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise CommandError(f"{text} is no time like 2030-01-31T12:00:00Z.")
-    return moment
+def _since(text: str | None) -> datetime:
+    return datetime.min.replace(tzinfo=UTC) if text is None else moment(text)

@@ -11,7 +11,7 @@ from config.lib.errors import RefusedError
 from hostpay.models import Switch
 from hostpay.services import pause
 from payouts.models import Accumulation, AccumulationStatus, InboundEvent, Outcome
-from payouts.services import advance_payment, close_review, failed_events, replay_event
+from payouts.services import advance_payment, close_review, replay_event, replayable_events
 from tests.lib.scripted_http import Reply, ScriptedServer
 from tests.payouts.nowpayments.sending import ACTOR, body, known, tell
 from tests.payouts.sending import client
@@ -81,7 +81,7 @@ def test_an_unknown_client_is_kept_and_recorded_once_it_exists() -> None:
 
     assert (event.outcome, known().last_error) == (Outcome.REFUSED, event.error)
     assert "No client has the id client-1" in known().review_reason
-    assert failed_events() == [event.pk]
+    assert list(replayable_events()) == [event]
     client()
 
     accumulation = replay_event(event_id=event.pk, actor=ACTOR)
