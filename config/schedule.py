@@ -95,6 +95,12 @@ SCHEDULE: tuple[Entry, ...] = (
         why="Gives up what waited three days for a disabled endpoint; keeps for sixty days what has ended, with each try.",
     ),
     Entry(
+        name="forget bodies",
+        task="payouts.tasks.forget_bodies",
+        every_s=3600,
+        why="Bodies of deliveries that are done with are kept for INBOX_BODIES_KEPT_DAYS; their hash and what came of them stay.",
+    ),
+    Entry(
         name="bound the inbox",
         task="payouts.tasks.bound_rejected_events",
         every_s=3600,

@@ -63,6 +63,8 @@ INGEST_SIGNING_SECRETS = _read.secrets(
 )
 # How far a sender's clock may be from ours; a longer one also lets an overheard delivery be repeated for longer.
 INGEST_TOLERANCE_S = _read.whole("INGEST_TOLERANCE_S", default=300, minimum=30, maximum=3600)
+# How long the body of a delivery is kept that waits for nobody: for a dispute with its sender, or a look at what it said.
+INBOX_BODIES_KEPT_DAYS = _read.whole("INBOX_BODIES_KEPT_DAYS", default=90, minimum=1, maximum=3650)
 # The first signs, all verify.
 TOKEN_SIGNING_KEYS = _read.secrets("TOKEN_SIGNING_KEYS", default=_sandbox([_SANDBOX_TOKEN_KEY]), minimum_length=32)
 # What our webhooks are signed with is derived from the first for new secrets, and from all for those made before.

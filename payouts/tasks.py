@@ -19,6 +19,13 @@ def bound_rejected_events() -> None:
 
 
 @shared_task
+def forget_bodies() -> None:
+    """Keep the bodies of deliveries that are done with no longer than they may be needed."""
+    with beating("forget_bodies"):
+        services.forget_bodies()
+
+
+@shared_task
 def process_notification(event_id: int) -> None:
     """Find out what a stored notification tells, and take its payment as far as it goes."""
     actor = audit.worker("process_notification")

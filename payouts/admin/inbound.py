@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
@@ -15,11 +16,11 @@ from unfold.contrib.filters.admin import RangeDateTimeFilter
 from config.lib.adminkit import cells
 from config.lib.adminkit.admins import ObjectAdmin, StatusChangeAdmin
 from config.lib.adminkit.links import linked
-from config.lib.adminkit.pages import Page, Raw, facts, history, raw
+from config.lib.adminkit.pages import Facts, Page, Raw, facts, history, raw
 from config.lib.exact_json import InexactJsonError, loads_exact
 from payouts import services
 from payouts.admin.inbound_operations import ACKNOWLEDGE, ACKNOWLEDGE_ALL, REPLAY, REPLAY_ALL
-from payouts.models import InboundEvent, InboundEventStatusChange
+from payouts.models import BodyState, InboundEvent, InboundEventStatusChange
 
 # unfold ships no types: to the type checker its filter is the one of Django's that it inherits.
 if TYPE_CHECKING:
@@ -136,8 +137,11 @@ class InboundEventStatusChangeAdmin(StatusChangeAdmin):
     pass
 
 
-def _body(event: InboundEvent) -> Raw:
+def _body(event: InboundEvent) -> Raw | Facts:
     """The body indented if it is JSON, and else as text; money in it stays as it was written."""
+    if event.body_state == BodyState.FORGOTTEN:
+        note = f"Forgotten after {settings.INBOX_BODIES_KEPT_DAYS} days. Whoever has it can prove by the hash that it is this one."
+        return facts("Body", ("SHA-256", cells.short(event.body_sha256)), note=note)
     text = bytes(event.body).decode(errors="replace")
     try:
         # Refuses what is nested so deep that reading it would end the process.

@@ -12,6 +12,7 @@ from payouts.models.failed_tries import FailedTries, RejectedDeliveries, TryKind
 from payouts.models.inbound import (
     NOWPAYMENTS_SOURCE,
     UNSETTLED,
+    BodyState,
     InboundEvent,
     InboundEventStatusChange,
     Outcome,
@@ -54,6 +55,7 @@ __all__ = (
     "AccumulationStatus",
     "AccumulationStatusChange",
     "ApiKey",
+    "BodyState",
     "Client",
     "ClientChange",
     "DestinationChange",

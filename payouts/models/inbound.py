@@ -32,6 +32,13 @@ class Outcome(models.TextChoices):
     FAILED = "failed", "processing failed, can be replayed"
 
 
+class BodyState(models.TextChoices):
+    """Whether a delivery's body is still there; an empty word: it is, and is young."""
+
+    OVERDUE = "overdue", "kept beyond its time, since the delivery waits for somebody"
+    FORGOTTEN = "forgotten", "forgotten when its time was over"
+
+
 # How a delivery ends that somebody meant and that is not in the books.
 UNSETTLED = (Outcome.FAILED, Outcome.CONFLICT, Outcome.REFUSED)
 _UNSETTLED = Q(verdict=Verdict.VALID, outcome__in=UNSETTLED, acknowledged_at__isnull=True)
@@ -73,6 +80,11 @@ class InboundEvent(models.Model):
         null=True, blank=True, help_text="When it is processed again, as somebody asked; later while a worker is at it."
     )
 
+    body_state = models.CharField(max_length=16, choices=BodyState.choices, blank=True, default="", db_default="")
+    body_sha256 = models.CharField(
+        max_length=64, blank=True, default="", db_default="", help_text="Of a body that is forgotten, in hexadecimal."
+    )
+
     objects = InboundEventQuerySet.as_manager()
 
     class Meta:
@@ -88,6 +100,11 @@ class InboundEvent(models.Model):
                 condition=Q(verdict=Verdict.VALID) | Q(outcome=Outcome.REFUSED),
                 name="unauthentic_event_is_refused",
             ),
+            models.CheckConstraint(
+                condition=Q(body_state__in=("", BodyState.OVERDUE), body_sha256="")
+                | (Q(body_state=BodyState.FORGOTTEN, body=b"") & ~Q(body_sha256="")),
+                name="forgotten_body_has_left_its_hash",
+            ),
         )
         indexes = (
             # Rejected ones are bounded: the oldest are deleted, and this finds them.
@@ -102,6 +119,7 @@ class InboundEvent(models.Model):
             ),
             models.Index(fields=("named_client_id",), condition=~Q(named_client_id=""), name="inbound_event_by_client"),
             models.Index(fields=("id",), condition=~Q(error=""), name="inbound_event_with_error"),
+            models.Index(fields=("body_state", "id"), condition=~Q(body_state=""), name="inbound_event_body_passed"),
             models.Index(fields=("replay_at",), condition=Q(replay_at__isnull=False), name="inbound_event_to_replay"),
         )
 

@@ -19,6 +19,7 @@ from payouts.services.failed_tries import (
     forgive_login,
     take_turn_to_log_in,
 )
+from payouts.services.forgetting import forget_bodies
 from payouts.services.inbox import take_payment
 from payouts.services.nowpayments import (
     advance_payment,
@@ -90,6 +91,7 @@ __all__ = (
     "due_payments",
     "facts_of",
     "find_api_key",
+    "forget_bodies",
     "forget_failed_tries",
     "forget_failures_of",
     "forget_request_keys",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
@@ -12,7 +13,7 @@ from config.lib import clock
 from config.lib.audit import Actor
 from config.lib.errors import RefusedError, SluiceError
 from hostpay.services import PausedError
-from payouts.models import NOWPAYMENTS_SOURCE, Accumulation, InboundEvent, Outcome, Verdict
+from payouts.models import NOWPAYMENTS_SOURCE, Accumulation, BodyState, InboundEvent, Outcome, Verdict
 from payouts.services.facts import read_facts
 from payouts.services.inbox import REFUSALS
 from payouts.services.nowpayments import replay_notification
@@ -51,6 +52,11 @@ def replay_event(*, event_id: int, actor: Actor, reason: str = "") -> Accumulati
 
 def why_not_replayed(event: InboundEvent) -> str:
     """Why it cannot be processed again, or nothing."""
+    if event.body_state == BodyState.FORGOTTEN:
+        return (
+            f"The body of event {event.pk} was forgotten: it is older than {settings.INBOX_BODIES_KEPT_DAYS} days, and was"
+            " in the books or left as it is. Its sender may send it again."
+        )
     if event.verdict == Verdict.VALID and event.outcome in REPLAYABLE:
         return ""
     return (

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.test import Client
+from django.utils import timezone
 
 from config.admin_site.attention import attention
 from payouts.models import Accumulation, InboundEvent, Outcome
-from payouts.services import unsettled_events, waiting_replays
+from payouts.services import forget_bodies, unsettled_events, waiting_replays
 from payouts.tasks import replay_deliveries
 from tests.payouts.sending import client, payment, send
 from tests.web.scene import Scene
@@ -141,6 +144,21 @@ def test_deliveries_are_found_by_payment_client_sender_and_error(scene: Scene, o
     assert recorded.accumulation is not None
     page = operator.get(url, {"q": recorded.accumulation.payment_id}).content.decode()
     assert url_of(InboundEvent, "change", recorded.pk) in page
+
+
+def test_the_page_of_one_whose_body_is_gone_shows_its_hash_and_why_it_is_not_processed_again(
+    scene: Scene, operator: Client
+) -> None:
+    event = InboundEvent.objects.get(event_id="msg-refused")
+    InboundEvent.objects.update(received_at=timezone.now() - timedelta(days=100))
+    assert forget_bodies() > 0
+
+    page = operator.get(url_of(InboundEvent, "change", event.pk)).content.decode()
+
+    event.refresh_from_db()
+    assert event.body_sha256 in page
+    assert "Forgotten after 90 days." in page
+    assert f"The body of event {event.pk} was forgotten" in page
 
 
 def test_who_may_only_look_leaves_nothing_as_it_is(scene: Scene, viewer: Client) -> None:
