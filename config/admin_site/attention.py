@@ -18,7 +18,6 @@ from config.lib.differences import open_lines
 from hostpay.models import Approval, Breaker, HostPayment, Reconciliation, Wallet
 from hostpay.services.reconciling.runs import lines_of, worst_first
 from payouts.models import (
-    UNSETTLED,
     Accumulation,
     AccumulationStatus,
     EndpointStatus,
@@ -73,7 +72,7 @@ def attention() -> Attention:
         _reconciliation(),
         _payments(),
         _held(),
-        *(_events(outcome) for outcome in UNSETTLED),
+        *_events(),
         _void_orders(),
         _now_payments(),
         _failed_batches(),
@@ -186,22 +185,27 @@ def _held() -> tuple[list[Item], tuple[str, str]]:
     return items, ("held accumulations", list_of(Accumulation, "status__exact=held"))
 
 
-def _events(outcome: Outcome) -> tuple[list[Item], tuple[str, str]]:
-    """Deliveries that are not in the books, until they are, or somebody says that they are left so."""
-    items = [
-        Item(
-            kind=f"delivery {event.outcome}",
-            tone="bad" if event.outcome == Outcome.FAILED else "wait",
-            sentence=f"Delivery {event}: {event.error or event.get_outcome_display()}",
-            url=page_of(event),
-            since=event.received_at,
-        )
-        for event in unsettled_events()
-        .filter(outcome=outcome)
-        .defer("body", "headers")
-        .order_by("id")[:_MOST_OF_A_KIND]
+def _events() -> list[tuple[list[Item], tuple[str, str]]]:
+    """Deliveries that are not in the books, until they are, or somebody says that they are left so; by outcome."""
+    each = [
+        unsettled_events().filter(outcome=outcome).defer("body", "headers").order_by("id")[:_MOST_OF_A_KIND]
+        for outcome in _DELIVERIES
     ]
-    return items, (_DELIVERIES[outcome], list_of(InboundEvent, f"unsettled=yes&outcome__exact={outcome}"))
+    items: dict[str, list[Item]] = {outcome: [] for outcome in _DELIVERIES}
+    for event in each[0].union(*each[1:], all=True):
+        items[event.outcome].append(
+            Item(
+                kind=f"delivery {event.outcome}",
+                tone="bad" if event.outcome == Outcome.FAILED else "wait",
+                sentence=f"Delivery {event}: {event.error or event.get_outcome_display()}",
+                url=page_of(event),
+                since=event.received_at,
+            )
+        )
+    return [
+        (items[outcome], (name, list_of(InboundEvent, f"unsettled=yes&outcome__exact={outcome}")))
+        for outcome, name in _DELIVERIES.items()
+    ]
 
 
 _DELIVERIES = {
