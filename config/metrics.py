@@ -238,7 +238,7 @@ def _inbox(now: datetime) -> Iterable[Family]:
     )
     yield Family(
         name="sluice_deliveries_rejected_total",
-        help="Deliveries turned away since the first day, by source and reason.",
+        help="Deliveries and requests turned away since the first day, by source and reason: conflicts, refusals, no proof.",
         kind="counter",
         samples=[
             Sample(value=total, labels={"source": source, "why": why}) for source, why, total in rejected_totals()

@@ -21,6 +21,7 @@ from config.lib.api import caller
 from config.lib.errors import SluiceError
 from config.lib.problems import problem
 from payouts.api.secret_answers import kept, told_again
+from payouts.services import count_refusals
 from payouts.services.request_keys import (
     Answer,
     KeyReusedError,
@@ -75,6 +76,7 @@ def _honouring(handler: Handler, together: Callable[[], AbstractContextManager[o
                 return told_again(taken)
             return _answered(taken, lambda: _ended(handler, view, request, *args, **kwargs), together)
         except KeyReusedError as refusal:
+            count_refusals(source="api_key", codes=[refusal.code])
             return problem(422, refusal.code, str(refusal))
         except (LostKeyError, RequestInFlightError) as refusal:
             headers = {"Retry-After": "1"} if isinstance(refusal, RequestInFlightError) else {}

@@ -40,10 +40,13 @@ class FailedTries(models.Model):
 
 
 class RejectedDeliveries(models.Model):
-    """How many deliveries of one source were turned away since the first day, and for what; it only grows."""
+    """How many deliveries of one source were turned away since the first day, and for what; it only grows.
+
+    What nobody signed is counted by what was wrong with its proof, and what was signed by the code of its refusal.
+    """
 
     source = models.CharField(max_length=32)
-    why = models.CharField(max_length=16)
+    why = models.CharField(max_length=32)
     total = models.PositiveBigIntegerField(default=0)
 
     class Meta:

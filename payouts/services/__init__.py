@@ -38,6 +38,7 @@ from payouts.services.recording import (
     UnknownClientError,
     record_payment,
 )
+from payouts.services.refusals import count_refusals
 from payouts.services.replaying import (
     ask_for_replays,
     carry_out_replays,
@@ -86,6 +87,7 @@ __all__ = (
     "check_destination",
     "close_review",
     "count_failure",
+    "count_refusals",
     "create_api_key",
     "create_client",
     "due_payments",

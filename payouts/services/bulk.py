@@ -31,6 +31,7 @@ from payouts.models import (
 from payouts.services.drafts import AmountTooSmallError, Draft, Terms, draft_of, voided
 from payouts.services.facts import InvalidJsonError, PaymentFacts, facts_of
 from payouts.services.recording import ConflictingPaymentError, Delivery, Recorded, UnknownClientError
+from payouts.services.refusals import count_refusals
 from payouts.services.voiding import void_orders_for
 from payouts.services.webhooks.telling import tell_of_recorded
 
@@ -52,11 +53,14 @@ def take_payments(*, delivery: Delivery, actor: Actor) -> list[Ended]:
         items = _items_of(delivery.body)
     except (InvalidJsonError, InvalidFieldsError) as refusal:
         delivery.as_unsettled(Outcome.REFUSED, str(refusal)).save()
+        count_refusals(source=delivery.source, codes=[refusal.code])
         raise
     is_settled = False
     try:
         ended = record_payments(items=items, source=delivery.source, delivery=delivery, actor=actor)
         is_settled = True
+        refused = (one.code for one in ended if isinstance(one, SluiceError))
+        count_refusals(source=delivery.source, codes=refused)
         return ended
     except SluiceError:
         is_settled = True

@@ -8,7 +8,8 @@ from config.lib.problems import InvalidFieldsError
 from payouts.models import Outcome
 from payouts.services.drafts import AmountTooSmallError
 from payouts.services.facts import InvalidJsonError, read_facts
-from payouts.services.recording import Delivery, Recorded, UnknownClientError, record_payment
+from payouts.services.recording import ConflictingPaymentError, Delivery, Recorded, UnknownClientError, record_payment
+from payouts.services.refusals import count_refusals
 
 # What a delivery can be refused for; nothing else is the sender's fault.
 REFUSALS = (InvalidJsonError, InvalidFieldsError, UnknownClientError, AmountTooSmallError)
@@ -31,9 +32,14 @@ def take_payment(*, delivery: Delivery, actor: Actor) -> Recorded:
     except REFUSALS as refusal:
         _keep(delivery, Outcome.REFUSED, str(refusal))
         is_settled = True
+        count_refusals(source=delivery.source, codes=[refusal.code])
+        raise
+    except ConflictingPaymentError as conflict:
+        # It was stored where it was found.
+        is_settled = True
+        count_refusals(source=delivery.source, codes=[conflict.code])
         raise
     except SluiceError:
-        # A conflict was stored where it was found.
         is_settled = True
         raise
     finally:

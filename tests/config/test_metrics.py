@@ -26,7 +26,9 @@ from payouts.models import InboundEvent, Outcome, Verdict, WebhookDelivery, Webh
 from payouts.services import hold_accumulation, webhooks
 from tests import factories
 from tests.hostpay import rows
+from tests.payouts.nowpayments import sending as nowpayments
 from tests.payouts.sending import client, payment, post, send
+from tests.payouts.test_api_payments_bulk import send_bulk
 
 pytestmark = pytest.mark.django_db
 
@@ -186,6 +188,32 @@ def test_the_inbox_shows_what_came_what_waits_and_what_was_turned_away() -> None
     assert (found[recorded], found["sluice_inbox_waiting"]) == ("1", "1")
     assert found["sluice_inbox_not_authentic_kept"] == "1"
     assert found['sluice_deliveries_rejected_total{source="api",why="signature"}'] == "1"
+
+
+def test_f3_conflicts_and_refusals_are_counted_for_an_alarm() -> None:
+    client()
+    for number, amount in enumerate(("5", "5", "6", "7", "1e1")):
+        send(payment(amount_usd=amount), event_id=f"event-{number}")
+    send_bulk([payment(amount_usd="8"), payment(payment_id="b", client_id="nobody"), payment(payment_id="c"), 5])
+    send_bulk({"payments": 5})
+    nowpayments.tell(order_id="nobody:1")
+    nowpayments.tell(order_id="somebody:1")
+    nowpayments.tell(content=b"[]")
+
+    found = {name: value for name, value in scraped().items() if name.startswith("sluice_deliveries_rejected_total")}
+
+    assert found == {
+        f'sluice_deliveries_rejected_total{{source="{source}",why="{why}"}}': number
+        for source, why, number in (
+            ("api", "conflicting_payment", "3"),
+            ("api", "invalid_fields", "2"),
+            ("api", "invalid_json", "1"),
+            ("api", "unknown_client", "1"),
+            ("nowpayments", "bad_notice", "1"),
+            ("nowpayments", "conflicting_payment", "1"),
+            ("nowpayments", "unknown_client", "1"),
+        )
+    }
 
 
 def test_a_figure_that_cannot_be_asked_is_no_zero() -> None:

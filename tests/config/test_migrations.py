@@ -13,8 +13,9 @@ from config.stack.paths import PROJECT_ROOT
 # the program that comes before them. A new migration gives such a column a `db_default`. The third makes one unique
 # index wider, whose violation that program answers already.
 _BEFORE_THE_FIRST_RELEASE = ("0002_sender", "0006_uses_of_api_keys", "0003_one_payment_until_its_end_is_told")
-# It puts the columns of a unique index into another order, so nothing is refused that was not refused before.
-_REFUSES_THE_SAME = ("0019_payment_found_by_its_id",)
+# One puts the columns of a unique index into another order, the other lets a word be longer: nothing is refused that was
+# not refused before.
+_REFUSES_THE_SAME = ("0019_payment_found_by_its_id", "0029_refusals_by_their_code")
 
 
 # An index that is built beside the program's own writing has no SQL to show within a transaction.

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from batches.models import ThresholdCheck
 from payouts.models import Client, RequestKey
-from payouts.services import create_api_key, forget_request_keys
+from payouts.services import create_api_key, forget_request_keys, rejected_totals
 from tests.factories import ACTOR, WALLET
 from tests.lib.concurrency import PATIENCE_S, crew
 
@@ -69,6 +69,7 @@ def test_f3_the_same_key_with_another_body_is_refused_without_effect(post: Any) 
 
     assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_mismatch")
     assert list(Client.objects.values_list("external_id", flat=True)) == ["bakery"]
+    assert rejected_totals() == [("api_key", "idempotency_mismatch", 1)]
 
 
 def test_the_same_key_of_another_caller_is_another_key(post: Any) -> None:

@@ -27,6 +27,7 @@ from payouts.services.nowpayments.reviewing import open_review
 from payouts.services.nowpayments.schedule import WATCH
 from payouts.services.nowpayments.valuing import UnvaluableError, is_short, owed_usd, why_apart
 from payouts.services.recording import ConflictingPaymentError, UnknownClientError, record_payment
+from payouts.services.refusals import count_refusals
 
 # What a person must mend before the payment can be booked: whose it is, or what it is worth.
 REFUSALS = (
@@ -81,6 +82,7 @@ def refuse(*, payment: NowPayment, refusal: SluiceError, actor: Actor) -> None:
         open_review(payment=row, actor=actor, reason=str(refusal)[:1000])
         NowPayment.objects.filter(pk=row.pk).update(next_action_at=None)
         InboundEvent.objects.filter(pk=row.event_id).update(outcome=Outcome.REFUSED, error=str(refusal)[:2000])
+    count_refusals(source=NOWPAYMENTS_SOURCE, codes=[refusal.code])
 
 
 def take_back(*, payment: NowPayment, actor: Actor) -> None:

@@ -31,6 +31,8 @@ from payouts.services.nowpayments.parents import fill_in, later_to_learn_of, lea
 from payouts.services.nowpayments.reviewing import open_review
 from payouts.services.nowpayments.schedule import WATCH
 from payouts.services.nowpayments.told import FIGURES, Told, shown, told_by, version_of
+from payouts.services.recording import ConflictingPaymentError
+from payouts.services.refusals import count_refusals
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +91,7 @@ def _process(event: InboundEvent, actor: Actor) -> int | None:
         told = read_notice(bytes(event.body))
     except BadNoticeError as bad:
         _close(event, Outcome.REFUSED, str(bad))
+        count_refusals(source=event.source, codes=[bad.code])
         return None
     if not isinstance(told, PaymentNotice):
         _close(
@@ -100,6 +103,8 @@ def _process(event: InboundEvent, actor: Actor) -> int | None:
     with transaction.atomic():
         payment, outcome = _apply(told, event, actor)
         _close(event, outcome, "")
+    if outcome == Outcome.CONFLICT:
+        count_refusals(source=event.source, codes=[ConflictingPaymentError.code])
     return payment.pk
 
 
