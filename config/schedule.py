@@ -65,6 +65,12 @@ SCHEDULE: tuple[Entry, ...] = (
         why="Takes up, one after another, the kept deliveries that somebody wants processed again.",
     ),
     Entry(
+        name="settle what was sent again",
+        task="payouts.tasks.settle_sent_again",
+        every_s=300,
+        why="A refused delivery waits for nobody once its sender has sent the payment again and it was recorded.",
+    ),
+    Entry(
         name="send webhooks",
         task="payouts.tasks.sweep_webhooks",
         every_s=settings.SWEEP_EVERY_S,

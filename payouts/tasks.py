@@ -58,6 +58,13 @@ def replay_deliveries() -> None:
 
 
 @shared_task
+def settle_sent_again() -> None:
+    """Call nobody for what was refused and sent again since."""
+    with beating("settle_sent_again"):
+        services.settle_sent_again(actor=audit.worker("settle_sent_again"))
+
+
+@shared_task
 def apply_destination_changes() -> None:
     """Pay clients where they asked to be paid, once their time to think has passed."""
     with beating("apply_destination_changes"):

@@ -177,8 +177,9 @@ ACKNOWLEDGE: Operation[InboundEvent] = Operation(
     label="Acknowledge",
     icon="task_alt",
     consequence=lambda event: (
-        f"“Needs me” says no longer that this delivery is {event.get_outcome_display()}. Nothing is recorded and nothing"
-        f" in the books changes; it can still be processed again. It said: {event.error or 'nothing'}"
+        "“Needs me” no longer names this delivery. Nothing is recorded and nothing in the books changes"
+        f"{'' if services.why_not_replayed(event) else '; it can still be processed again'}."
+        f" It said: {event.error or 'nothing'}"
     ),
     why_not=services.why_not_acknowledged,
     seen=_seen,
@@ -213,8 +214,8 @@ ACKNOWLEDGE_ALL: Operation[None] = Operation(
     label="Acknowledge what matches",
     icon="task_alt",
     consequence=lambda _: (
-        "“Needs me” no longer names the deliveries that match. Nothing is recorded and nothing in the books changes; each"
-        " can still be processed again, by itself."
+        "“Needs me” no longer names the deliveries that match. Nothing is recorded and nothing in the books changes; what"
+        " failed or was refused can still be processed again, each by itself."
     ),
     preview=lambda _: _kinds(services.unsettled_events()),
     form_class=AcknowledgeForm,

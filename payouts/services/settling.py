@@ -23,6 +23,8 @@ from payouts.models import (
     Verdict,
 )
 
+_SETTLED_AT_ONCE = 1000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Which:
@@ -126,6 +128,28 @@ def acknowledge_events(*, which: Which, at_most: int, actor: Actor, reason: str)
     return mark_all(
         unsettled_events(), which, at_most=at_most, actor=actor, what="left as it is", reason=reason, marks=marks
     )
+
+
+def settle_sent_again(*, actor: Actor) -> int:
+    """Leave refused deliveries as they are whose payment was recorded afterwards, as it was sent again; says how many.
+
+    A sender that repeats what is refused until the client exists leaves a row each time, which would wait for a person.
+    """
+    recorded = Accumulation.objects.filter(
+        source=OuterRef("source"), payment_id=OuterRef("named_payment_id"), created_at__gte=OuterRef("received_at")
+    )
+    settled = 0
+    while True:
+        with transaction.atomic():
+            # One that somebody is at stays as it is until the next time.
+            refused = InboundEvent.objects.unsettled().filter(Exists(recorded), outcome=Outcome.REFUSED)
+            free = refused.order_by("pk").select_for_update(of=("self",), skip_locked=True).only("pk", "outcome")
+            found = list(free[:_SETTLED_AT_ONCE])
+            marks = {"acknowledged_at": clock.now()}
+            _mark(found, actor=actor, reason="left as it is: sent again, and recorded", marks=marks)
+        settled += len(found)
+        if len(found) < _SETTLED_AT_ONCE:
+            return settled
 
 
 def mark_all(

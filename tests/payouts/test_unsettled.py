@@ -6,8 +6,9 @@ from django.db import IntegrityError, connection, transaction
 from config.admin_site.attention import attention
 from config.lib.errors import RefusedError
 from payouts.models import Accumulation, InboundEvent, InboundEventStatusChange, Outcome
-from payouts.services import acknowledge_event, replay_event, replayable_events
+from payouts.services import acknowledge_event, replay_event, replayable_events, settling
 from payouts.services import unsettled_events as unsettled
+from payouts.tasks import settle_sent_again
 from tests.factories import ACTOR
 from tests.payouts.nowpayments import sending as nowpayments
 from tests.payouts.sending import client, payment, post, send
@@ -67,6 +68,29 @@ def test_inc08_a_payment_of_an_unknown_client_waits_until_it_is_recorded() -> No
     replay_event(event_id=unsettled()[0].pk, actor=ACTOR)
 
     assert kinds() == []
+
+
+def test_what_was_refused_and_then_sent_again_waits_for_nobody_after_the_next_sweep(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(settling, "_SETTLED_AT_ONCE", 2)
+    for number in range(3):
+        send(payment(), event_id=f"event-{number}")
+    send(payment(payment_id="another"), event_id="event-3")
+    client()
+    send(payment(), event_id="event-4")
+    send(payment(amount_usd="26"), event_id="event-5")
+    send(payment(amount_usd="1e1"), event_id="event-6")
+
+    settle_sent_again()
+
+    # What came after the payment was recorded is no older try of it.
+    assert sorted(event.event_id for event in unsettled()) == ["event-3", "event-5", "event-6"]
+    changes = InboundEventStatusChange.objects.values_list("subject__event_id", "actor", "reason").order_by("pk")
+    assert list(changes) == [
+        (f"event-{number}", "worker:settle_sent_again", "left as it is: sent again, and recorded")
+        for number in range(3)
+    ]
 
 
 def test_what_was_left_as_it_is_can_still_be_processed_again_and_then_waits_again() -> None:
