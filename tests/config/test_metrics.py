@@ -26,7 +26,6 @@ from payouts.models import InboundEvent, Outcome, Verdict, WebhookDelivery, Webh
 from payouts.services import hold_accumulation, webhooks
 from tests import factories
 from tests.hostpay import rows
-from tests.payouts.nowpayments import sending as nowpayments
 from tests.payouts.sending import client, payment, post, send
 from tests.payouts.test_api_payments_bulk import send_bulk
 
@@ -196,9 +195,6 @@ def test_f3_conflicts_and_refusals_are_counted_for_an_alarm() -> None:
         send(payment(amount_usd=amount), event_id=f"event-{number}")
     send_bulk([payment(amount_usd="8"), payment(payment_id="b", client_id="nobody"), payment(payment_id="c"), 5])
     send_bulk({"payments": 5})
-    nowpayments.tell(order_id="nobody:1")
-    nowpayments.tell(order_id="somebody:1")
-    nowpayments.tell(content=b"[]")
 
     found = {name: value for name, value in scraped().items() if name.startswith("sluice_deliveries_rejected_total")}
 
@@ -209,9 +205,6 @@ def test_f3_conflicts_and_refusals_are_counted_for_an_alarm() -> None:
             ("api", "invalid_fields", "2"),
             ("api", "invalid_json", "1"),
             ("api", "unknown_client", "1"),
-            ("nowpayments", "bad_notice", "1"),
-            ("nowpayments", "conflicting_payment", "1"),
-            ("nowpayments", "unknown_client", "1"),
         )
     }
 

@@ -11,7 +11,7 @@ from pytest_django import Settings
 
 from config.lib import clock
 from config.lib.errors import RefusedError
-from payouts.models import Accumulation, InboundEvent, NowPayment, Outcome, Verdict
+from payouts.models import Accumulation, InboundEvent, Outcome, Verdict
 from payouts.services import (
     Which,
     acknowledge_event,
@@ -24,7 +24,6 @@ from payouts.services import (
 )
 from payouts.tasks import forget_bodies as sweep
 from tests.factories import ACTOR
-from tests.payouts.nowpayments import sending as nowpayments
 from tests.payouts.sending import client, payment, post, send
 
 pytestmark = pytest.mark.django_db
@@ -131,15 +130,6 @@ def test_one_whose_body_is_gone_is_refused_a_replay_with_why() -> None:
     event.refresh_from_db()
     assert (event.attempts, event.status_changes.count()) == (1, 1)
     assert not replayable_events().exists()
-
-
-def test_a_notification_keeps_its_body_while_its_payment_waits_for_a_person() -> None:
-    nowpayments.tell()
-    InboundEvent.objects.update(received_at=clock.now() - timedelta(days=100))
-
-    assert forget_bodies() == 0
-    NowPayment.objects.update(review_reason="", review_since=None, next_action_at=clock.now())
-    assert forget_bodies() == 1
 
 
 def test_what_nobody_signed_goes_too() -> None:

@@ -25,7 +25,6 @@ from payouts.services import (
 )
 from payouts.tasks import replay_deliveries
 from tests.factories import ACTOR
-from tests.payouts.nowpayments import sending as nowpayments
 from tests.payouts.sending import client, payment, send
 from tests.payouts.test_api_payments_bulk import send_bulk
 
@@ -143,21 +142,6 @@ def test_a_fault_of_ours_at_one_ends_its_run_and_not_the_others() -> None:
     assert Accumulation.objects.get().payment_id == "b"
     assert [event.named_payment_id for event in unsettled_events()] == ["a"]
     assert waiting_replays() == 0
-
-
-def test_notifications_are_processed_again_too() -> None:
-    nowpayments.tell()
-    client()
-
-    assert ask(source="nowpayments", payment_id="5524759814") == 1
-    carry_out_replays(actor=ACTOR)
-
-    assert Accumulation.objects.get().payment_id == "5524759814"
-    (event,) = InboundEvent.objects.all()
-    assert [(change.from_status, change.to_status) for change in event.status_changes.all()] == [
-        ("refused", "refused"),
-        ("refused", "recorded"),
-    ]
 
 
 def test_what_is_not_in_the_books_is_found_by_what_it_names() -> None:

@@ -10,7 +10,6 @@ from payouts.services import acknowledge_event, replay_event, replayable_events,
 from payouts.services import unsettled_events as unsettled
 from payouts.tasks import settle_sent_again
 from tests.factories import ACTOR
-from tests.payouts.nowpayments import sending as nowpayments
 from tests.payouts.sending import client, payment, post, send
 from tests.payouts.test_api_payments_bulk import send_bulk
 
@@ -138,17 +137,6 @@ def test_it_is_left_so_once_and_with_a_reason() -> None:
         acknowledge_event(event_id=event.pk, actor=ACTOR, reason="x")
 
     assert InboundEventStatusChange.objects.count() == 1
-
-
-def test_of_nowpayments_the_payment_speaks_and_else_the_notification() -> None:
-    nowpayments.tell()
-    nowpayments.tell(content=b"[]")
-    nowpayments.tell(order_id="somebody:else")
-
-    assert sorted(InboundEvent.objects.values_list("outcome", flat=True)) == sorted(
-        [Outcome.REFUSED, Outcome.REFUSED, Outcome.CONFLICT]
-    )
-    assert sorted(item.kind for item in attention().items) == ["NOWPayments", "delivery refused"]
 
 
 def test_f63_what_people_had_done_to_a_delivery_is_never_changed() -> None:
