@@ -172,7 +172,8 @@ def _unknown(wallet: Wallet, head: int, found: NonceLine, accepted: set[int], *,
     start = min(slots) if slots else _used_before_our_orders(wallet, head, found.used)
     if not slots and start:
         found.costs_unknown = True
-        found.lines.append(_range_line(wallet, 0, start - 1, "used before the first order of our books"))
+        # In the words of afterwards: what is signed off now is known then.
+        found.lines.append(_range_line(wallet, 0, start - 1, "used before the first payment of our books"))
     missing = [nonce for nonce in range(start, found.used) if nonce not in slots]
     unseen = [nonce for nonce in missing if nonce not in accepted]
     left_out = [] if is_whole else unseen[MOST_LOOKED_UP:]

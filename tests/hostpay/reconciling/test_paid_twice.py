@@ -245,7 +245,12 @@ def test_f48_a_long_past_from_before_the_first_order_is_looked_up_no_more_and_to
 
     assert Wallet.objects.get().next_nonce == used
     told = line_of(reconciled("chain"), f"nonces 0 to {used - 1} of {swaps.world.wallet_address}")
-    assert (told.theirs, told.is_acceptable) == ("used before the first order of our books", True)
+    assert (told.theirs, told.is_acceptable) == ("used before the first payment of our books", True)
+    # Signed off once, it is known when the first payment has its nonce, too.
+    sign_off(run=reconcile(scope=Scope.CHAIN, actor=ALICE, is_whole=True), actor=ALICE, reason="my own before")
+    swaps.world.drive_to(payment, "final", "settled")
+    assert NonceSlot.objects.get().nonce == used
+    assert line_of(reconciled("chain"), told.row).verdict == "accepted"
 
 
 @pytest.mark.parametrize("blocks", [1000, 1])
