@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import uuid4
 
@@ -254,8 +254,10 @@ def _verified(payment: HostPayment, order_id: str, state: ExchangeState) -> Exch
             why=f"Order {order_id} was not made for payment {payment.pk}: {'; '.join(wrong)}.",
             next_step="Look for the payment of exactly that amount; a batch of the same members can be made by create_batch.",
         )
-    _refuse_not_our_money(candidate, state)
+    paid_at = _block_that_paid(candidate, state)
     _refuse_other_paid(payment, order_id)
+    # No younger than what paid it: the wallet's line is looked at from the books' first order on.
+    candidate.created_at = min(candidate.created_at, paid_at)
     return candidate
 
 
@@ -288,20 +290,24 @@ def _worth_usd(units: int) -> Decimal:
         return gateways.exchange().estimate(from_asset=ETH, to_asset=USDT, from_amount=from_units(units, ETH)).to_amount
 
 
-def _refuse_not_our_money(order: ExchangeOrder, state: ExchangeState) -> None:
-    """Go on only if the chain has a transaction of our wallet with the order's amount to its address, unknown to the books."""
-    wallet = order.payment.wallet
-    sent = gateways.node().transaction(state.payin_hash) if state.payin_hash else None
-    paid = sent is not None and _pays(order, sent) and sent.block_number is not None
-    if sent is None:
+def _block_that_paid(order: ExchangeOrder, state: ExchangeState) -> datetime:
+    """When our wallet sent the order's amount to its address, by a transaction in a block that the books do not know.
+
+    Raises:
+        RefusedError: the chain has no such transaction.
+    """
+    wallet, node = order.payment.wallet, gateways.node()
+    found: ChainTransaction | SentTransaction | None = node.transaction(state.payin_hash) if state.payin_hash else None
+    if found is None:
         # The exchange names no transaction: then it is one of those that the books do not know.
         line = examine_line(wallet, settled_block=settled_block(), is_whole=True)
-        paid = any(_pays(order, each) for each in line.sent)
-    if not paid:
+        found = next((each for each in line.sent if _pays(order, each)), None)
+    if found is None or found.block_number is None or not _pays(order, found):
         raise RefusedError(
             why=f"Order {order} has {deposit_told(state)}, and the chain shows no transaction of {wallet.address} that paid it.",
             next_step="Somebody else's money is there: ask the exchange. Is our transaction in no block yet, wait for it.",
         )
+    return datetime.fromtimestamp(node.block(found.block_number).timestamp, UTC)
 
 
 def _pays(order: ExchangeOrder, sent: ChainTransaction | SentTransaction) -> bool:

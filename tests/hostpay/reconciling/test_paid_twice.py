@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +14,7 @@ from config.reconciliation import reconcile
 from hostpay import gateways, services
 from hostpay.models import ExchangeOrder, HostPayment, NonceSlot, Scope, Wallet
 from hostpay.services import halting
-from hostpay.services.reconciling import attach_order, line, readopt_sent, sign_off
+from hostpay.services.reconciling import attach_order, attaching, line, readopt_sent, sign_off
 from hostpay.services.reconciling.runs import lines_of
 from tests.hostpay.chain import ALICE, look, ordered, use_key_elsewhere
 from tests.hostpay.reconciling.books import line_of, reconciled, settle_books
@@ -273,6 +273,25 @@ def test_f69_where_the_states_since_the_first_order_are_pruned_its_blocks_are_re
         return
     with pytest.raises(RefusedError, match=f"which the books do not know, paid order .* of payment {payment.pk}"):
         services.lift_halt(wallet=Wallet.objects.get(), actor=ALICE, reason="it was my own before")
+
+
+def test_f69_an_order_attached_late_to_books_that_have_signed_nothing_is_adopted(
+    swaps: Swaps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payment = swaps.deposited(30)
+    swaps.seen_by_provider(payment)
+    order_id = order_of(payment).provider_order_id or ""
+    restore_from_before_the_order(payment)
+    with unguarded(Wallet):
+        Wallet.objects.update(next_nonce=None)
+    # As if a day had gone by since it was paid: by the clock alone the order would be younger than its payment.
+    monkeypatch.setattr(attaching, "FUNDABLE_FOR", timedelta(hours=-12))
+    swaps.world.anvil.mine(3)
+
+    attach_order(payment=fresh(payment), order_id=order_id, actor=ALICE, reason="the only one")
+
+    done = readopt_sent(actor=ALICE, reason="restored")
+    assert [each.slot.payment for each in done.adopted] == [payment]
 
 
 def _forget_all_signatures(payment: HostPayment, nonce: int | None) -> None:
