@@ -86,7 +86,7 @@ def _lift_consequence(wallet: Wallet) -> str:
     if wallet.nonce_slots.exists():
         return said
     return (
-        f"{said} These books have signed nothing yet: what the wallet has sent since their first order is looked up now. If"
+        f"{said} These books have signed nothing yet: what the wallet has sent since their first payment is looked up now. If"
         " the node no longer keeps the states of that time, as only an archive node does for long, nothing is looked up, and"
         " you vouch for all of it."
     )

@@ -47,7 +47,7 @@ def _refuse_paid_orders(wallet: Wallet, unknown: list[SentTransaction]) -> None:
 
 
 def _looked_into(wallet: Wallet) -> NonceLine | None:
-    """The wallet's line; None where books that have signed nothing are on a node that keeps no state of their first order.
+    """The wallet's line; None where books that have signed nothing are on a node that keeps no state of their first payment.
 
     Then the person vouches for what the wallet has sent since, which the page of the operation says.
     """

@@ -185,22 +185,22 @@ def _unknown(wallet: Wallet, head: int, found: NonceLine, accepted: set[int], *,
 
 
 def _used_before_our_orders(wallet: Wallet, head: int, used: int) -> int:
-    """How many nonces were used before the books' first order: no pay-in address of ours was there to be paid.
+    """How many nonces were used before the books' first payment or order: nothing of ours was there to be paid.
 
-    All of them, if there is no order.
+    All of them, if there is neither.
     """
-    orders = ExchangeOrder.objects.filter(payment__wallet=wallet)
-    first = orders.aggregate(first=Min("created_at"))["first"]
-    if first is None or not used:
+    ours = wallet.payments.aggregate(asked=Min("created_at"), ordered=Min("orders__created_at"))
+    known = [moment for moment in ours.values() if moment is not None]
+    if not known or not used:
         return used
-    before, node = first - _CLOCKS_APART, gateways.node()
+    before, node = min(known) - _CLOCKS_APART, gateways.node()
     block = _last_block_before(before, head)
     try:
         return node.nonce(wallet.address, block)
     except PrunedError as pruned:
         if head - block > _MOST_BLOCKS_READ:
             raise PrunedError(
-                f"{pruned}; our first order is older than the {_MOST_BLOCKS_READ} blocks that are read instead"
+                f"{pruned}; our first payment is older than the {_MOST_BLOCKS_READ} blocks that are read instead"
             ) from None
         return used - sum(len(node.transactions_from(wallet.address, number)) for number in range(block + 1, head + 1))
 

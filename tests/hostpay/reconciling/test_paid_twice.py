@@ -275,8 +275,9 @@ def test_f69_where_the_states_since_the_first_order_are_pruned_its_blocks_are_re
         services.lift_halt(wallet=Wallet.objects.get(), actor=ALICE, reason="it was my own before")
 
 
+@pytest.mark.parametrize("is_named", [True, False])
 def test_f69_an_order_attached_late_to_books_that_have_signed_nothing_is_adopted(
-    swaps: Swaps, monkeypatch: pytest.MonkeyPatch
+    swaps: Swaps, monkeypatch: pytest.MonkeyPatch, is_named: bool
 ) -> None:
     payment = swaps.deposited(30)
     swaps.seen_by_provider(payment)
@@ -284,6 +285,8 @@ def test_f69_an_order_attached_late_to_books_that_have_signed_nothing_is_adopted
     restore_from_before_the_order(payment)
     with unguarded(Wallet):
         Wallet.objects.update(next_nonce=None)
+    if not is_named:
+        swaps.answer_by_id("payinHash", None)
     # As if a day had gone by since it was paid: by the clock alone the order would be younger than its payment.
     monkeypatch.setattr(attaching, "FUNDABLE_FOR", timedelta(hours=-12))
     swaps.world.anvil.mine(3)
@@ -306,6 +309,7 @@ def _forget_all_signatures(payment: HostPayment, nonce: int | None) -> None:
     # Blocks of this chain share a second.
     moment = node.block(before).timestamp + (1 if nonce is None else 0)
     first = datetime.fromtimestamp(moment, UTC) + line._CLOCKS_APART
-    with unguarded(Wallet, ExchangeOrder):
+    with unguarded(Wallet, ExchangeOrder, HostPayment):
         Wallet.objects.update(next_nonce=None)
         ExchangeOrder.objects.update(created_at=first)
+        HostPayment.objects.update(created_at=first)
