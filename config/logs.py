@@ -93,8 +93,8 @@ class RoutineFilter(logging.Filter):
         return beginning is None or record.levelno > logging.INFO or not str(record.msg).startswith(beginning)
 
 
-class ForeignHostFilter(logging.Filter):
-    """A wrong Host is its sender's fault, and anybody can send one: a line, and no error with a traceback."""
+class SendersFaultFilter(logging.Filter):
+    """A wrong Host or a thousand fields are their sender's fault, and anybody's: a line, and no error with a traceback."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.levelno, record.levelname, record.exc_info = logging.WARNING, "WARNING", None

@@ -7,10 +7,11 @@ import secrets
 from collections.abc import Callable
 
 from django.conf import settings
+from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 
 from config import logs
-from config.lib.problems import problem
+from config.lib.problems import is_for_programs, problem
 from config.proxies import Peers, client_address
 
 # No inline scripts anywhere, and nothing from elsewhere. 'unsafe-eval' is for Alpine, with which unfold writes its
@@ -102,6 +103,19 @@ class BodyMiddleware:
         if isinstance(exception, UnreadablePostError):
             return problem(408, "body_incomplete", "Less of the body came than was announced.")
         return None
+
+
+class QueryMiddleware:
+    """Refuses a page asked for with NUL, which no text of PostgreSQL has. The API says it by field."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if "%00" in request.META.get("QUERY_STRING", "") and not is_for_programs(request):
+            message = "NUL in the query"
+            raise BadRequest(message)
+        return self.get_response(request)
 
 
 class ContentSecurityPolicyMiddleware:

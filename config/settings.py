@@ -197,6 +197,7 @@ MIDDLEWARE = [
     # So that what the others refuse has an id as well.
     "config.middleware.RequestIdMiddleware",
     "config.middleware.BodyMiddleware",
+    "config.middleware.QueryMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -368,14 +369,20 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"()": "config.logs.LineFormatter"}},
-    "filters": {"routine": {"()": "config.logs.RoutineFilter"}, "foreign": {"()": "config.logs.ForeignHostFilter"}},
+    "filters": {
+        "routine": {"()": "config.logs.RoutineFilter"},
+        "senders_fault": {"()": "config.logs.SendersFaultFilter"},
+    },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["routine"]}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         # Django would write its own lines beside ours.
         "django": {"handlers": [], "level": "INFO", "propagate": True},
         "django.server": {"handlers": [], "level": "INFO", "propagate": True},
-        "django.security.DisallowedHost": {"filters": ["foreign"]},
+        **{
+            f"django.security.{name}": {"filters": ["senders_fault"]}
+            for name in ("DisallowedHost", "RequestDataTooBig", "TooManyFieldsSent", "TooManyFilesSent")
+        },
         # Each would name every request it makes; config.lib.http has the line that counts.
         "httpx": {"level": "WARNING"},
         "httpcore": {"level": "WARNING"},

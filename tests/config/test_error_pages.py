@@ -131,12 +131,31 @@ def test_a_program_that_accepts_no_json_is_told_so() -> None:
     assert answer.json()["title"] == "Answers are application/json, which the request does not accept"
 
 
+@pytest.mark.parametrize("query", ["status__exact=%00", "q=a%00b", "%00=1"])
+def test_a_page_asked_for_with_nul_is_refused_and_no_fault_of_ours(query: str) -> None:
+    browser = calling()
+    browser.force_login(User.objects.create_superuser("root", "root@example.org"))
+
+    answer = browser.get(f"/admin/payouts/accumulation/?{query}")
+
+    assert answer.status_code == 400
+    assert "The request cannot be read." in answer.content.decode()
+
+
 @pytest.mark.parametrize("host", ["evil.example", "testserver<script>", "a@testserver", ""])
 def test_another_host_is_refused_and_fills_no_log(host: str, caplog: pytest.LogCaptureFixture) -> None:
     answer = calling(HTTP_HOST=host).get("/api/v1/clients/")
 
     assert (answer.status_code, answer["Content-Type"]) == (400, "application/problem+json")
     assert answer.json()["code"] == "bad_request"
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_a_form_of_a_thousand_fields_is_refused_and_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    answer = calling().post("/admin/login/", {f"field-{number}": "1" for number in range(1001)})
+
+    assert answer.status_code == 400
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert not [record for record in caplog.records if record.exc_info]
 
