@@ -32,7 +32,7 @@ class Worker(ThreadWorker):  # type: ignore[misc] # (gunicorn has no types)
     One that goes on in drips does not: it is for the proxy in front, which hands requests on whole.
     """
 
-    PATIENCE_S = 20
+    PATIENCE_S = 5
 
     def handle(self, conn: TConn) -> Any:
         """Serve what has come on a connection."""
