@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import logging
+import re
 import secrets
 from collections.abc import Iterable
 from datetime import datetime
@@ -18,6 +19,8 @@ from payouts.models import ApiKey, Scope
 logger = logging.getLogger(__name__)
 
 SECRET_BYTES = 32
+# Of every key that was ever made; what has another is not looked up.
+_SHAPE = re.compile(r"sk_[0-9a-f]{8}_[A-Za-z0-9_-]{43}")
 
 
 def create_api_key(
@@ -64,8 +67,10 @@ def create_api_key(
 def find_api_key(secret: str, *, address: str) -> ApiKey | None:
     """The key that `secret` is, usable now and from `address`, with this use counted; None if there is none.
 
-    One look-up by hash whatever was sent: the time it takes says nothing about how close a guess is.
+    One look-up by hash whatever key was sent: the time it takes says nothing about how close a guess is.
     """
+    if not _SHAPE.fullmatch(secret):
+        return None
     now = timezone.now()
     minute = now.replace(second=0, microsecond=0)
     # An empty address is a caller through a socket file, which is in no network.

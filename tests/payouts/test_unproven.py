@@ -79,6 +79,20 @@ def test_f12_a_refused_delivery_costs_one_statement_and_none_beyond_the_bound(
         assert [unsigned(url=url).status_code for _ in range(20)] == [429] * 20
 
 
+def test_f12_a_wrong_key_costs_a_statement_and_none_beyond_the_bound(
+    settings: Settings, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    settings.UNPROVEN_REQUESTS_PER_MINUTE = 1
+
+    def ask() -> int:
+        return Browser().get("/api/v1/clients/", headers={"authorization": "Bearer sk_no_key_at_all"}).status_code
+
+    with django_assert_num_queries(2):
+        assert [ask() for _ in range(2)] == [401, 429]
+    with django_assert_num_queries(0):
+        assert [ask() for _ in range(20)] == [429] * 20
+
+
 def test_f12_what_one_process_has_found_out_holds_for_another_that_knows_nothing(settings: Settings) -> None:
     settings.UNPROVEN_REQUESTS_PER_MINUTE = 2
     for _ in range(3):
