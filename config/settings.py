@@ -310,7 +310,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "PREPROCESSING_HOOKS": ["config.lib.openapi.each_method_its_view"],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "config.lib.openapi.say_how_it_refuses",
+        "config.described.complete",
     ],
     "WEBHOOKS": ["payouts.api.webhook_messages.EVENT"],
     "SERVE_PERMISSIONS": ["config.lib.api.MayReadDocument"],

@@ -96,6 +96,15 @@ class NewestFirst(CursorPagination):
         described: list[dict[str, Any]] = super().get_schema_operation_parameters(view)
         return [{**each, "schema": self.parameters[each["name"]].schema} for each in described]
 
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        # The framework's own says null in the words of OpenAPI 3.0.
+        link = {"type": ["string", "null"], "format": "uri"}
+        return {
+            "type": "object",
+            "required": ["next", "previous", "results"],
+            "properties": {"next": link, "previous": dict(link), "results": schema},
+        }
+
 
 class NewestByTime(NewestFirst):
     """The same for rows whose ids have no order."""

@@ -10,17 +10,12 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.views import APIView
 
-from config.lib.problems import CONTENT_TYPE, MOST_ERRORS
+from config.lib.problems import MOST_ERRORS
 
 V = TypeVar("V", bound=Callable[..., Any])
 Endpoint = tuple[str, str, str, Any]
 
-_PROBLEM = {"$ref": "#/components/schemas/Problem"}
-_COULD_NOT = {
-    "description": "A refusal by RFC 9457; `code` does not change between releases.",
-    "content": {CONTENT_TYPE: {"schema": _PROBLEM}},
-}
-# What the views answer with when they say no, documented once and attached to every operation.
+# What the views answer with when they say no, documented once.
 COMPONENTS: dict[str, Any] = {
     "schemas": {
         "FieldProblem": {
@@ -107,16 +102,6 @@ def each_method_its_view(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
         for path, regex, method, callback in endpoints
         if path.startswith("/api/v1/")
     ]
-
-
-def say_how_it_refuses(result: dict[str, Any], **_context: Any) -> dict[str, Any]:
-    """After the document is made: every operation may answer with a problem."""
-    for kind, components in COMPONENTS.items():
-        result["components"].setdefault(kind, {}).update(components)
-    for operations in result["paths"].values():
-        for operation in operations.values():
-            operation["responses"]["default"] = _COULD_NOT
-    return result
 
 
 def _parameter(name: str, schema: dict[str, Any]) -> OpenApiParameter:

@@ -49,6 +49,16 @@ TITLES = {
     "database_unavailable": "The database cannot be reached; try again",
     "internal_error": "Something went wrong on our side",
     "stale_row": "Somebody else was first",
+    "illegal_move": "It is past that, or not there yet",
+    "paused": "An operator has paused this",
+    "conflicting_request": "This was requested with other content",
+    "context_not_accepted": "Nobody would book such a payment",
+    "unsupported_asset": "This asset is not handled",
+    "not_admitted": "The requester does not stand by this payment",
+    "unknown_payment": "No payment of ours is meant by this",
+    "token_malformed": "The token does not say what it must",
+    "token_bad_signature": "The token is not signed by a key we know",
+    "token_expired": "The token is older than five minutes",
     "refused": "The rules forbid this",
 }
 

@@ -10,14 +10,31 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client as Browser
 from django.urls import URLResolver, get_resolver
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from pytest_django import Settings
 
+from config.described.document import SAID
+from config.lib.problems import TITLES
 from payouts.api.described import BulkSerializer, PaymentSerializer
 from payouts.services import create_api_key
 from payouts.services.facts import facts_of
 from tests.factories import ACTOR
 
 CHECKED_IN = Path(own_settings.BASE_DIR) / "docs" / "openapi.yaml"
+DOCUMENT: dict[str, Any] = yaml.safe_load(CHECKED_IN.read_text(encoding="utf-8"))
+
+
+def operations() -> list[dict[str, Any]]:
+    return [operation for methods in DOCUMENT["paths"].values() for operation in methods.values()]
+
+
+def resolved(part: dict[str, Any]) -> dict[str, Any]:
+    """The component that `part` refers to, or itself."""
+    if "$ref" not in part:
+        return part
+    _, _, kind, name = part["$ref"].split("/")
+    found: dict[str, Any] = DOCUMENT["components"][kind][name]
+    return found
 
 
 def test_the_file_that_is_checked_in_is_what_the_code_says(tmp_path: Path) -> None:
@@ -42,14 +59,40 @@ def test_every_address_of_the_api_is_described() -> None:
     assert plain == set(described)
 
 
-def test_every_operation_says_how_it_refuses() -> None:
-    document = yaml.safe_load(CHECKED_IN.read_text(encoding="utf-8"))
+def test_every_operation_says_with_which_codes_it_refuses() -> None:
+    for operation in operations():
+        assert "default" not in operation["responses"]
+        refusals = {status: resolved(answer) for status, answer in operation["responses"].items() if status >= "400"}
+        assert "500" in refusals
+        for answer in refusals.values():
+            problem, own = answer["content"]["application/problem+json"]["schema"]["allOf"]
+            assert problem == {"$ref": "#/components/schemas/Problem"}
+            assert set(own["properties"]["code"]["enum"]) <= set(TITLES)
+        assert operation.get("security") is not None or operation["operationId"].startswith(("hostpay", "batches"))
 
-    for operations in document["paths"].values():
-        for operation in operations.values():
-            refusal = operation["responses"]["default"]["content"]["application/problem+json"]
-            assert refusal == {"schema": {"$ref": "#/components/schemas/Problem"}}
-            assert operation.get("security") is not None or operation["operationId"].startswith(("hostpay", "batches"))
+
+def test_of_every_operation_and_of_no_other_something_is_said() -> None:
+    """Mend in config/described."""
+    assert {operation["operationId"] for operation in operations()} == set(SAID)
+
+
+@pytest.mark.parametrize("name", sorted(SAID))
+def test_every_request_and_every_success_has_an_example_by_its_schema(name: str) -> None:
+    (operation,) = [each for each in operations() if each["operationId"] == name]
+    parts = [operation["requestBody"]] if "requestBody" in operation else []
+    parts += [answer for status, answer in operation["responses"].items() if status < "300"]
+
+    assert parts
+    for part in parts:
+        content = part["content"]["application/json"]
+        schema = {**content["schema"], "components": DOCUMENT["components"]}
+        validator = Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
+        assert content["examples"]
+        for example in content["examples"].values():
+            validator.validate(example["value"])
+            # A schema lets further members pass; an example has what there is.
+            members = resolved(content["schema"]).get("properties", example["value"])
+            assert set(example["value"]) <= set(members)
 
 
 def test_the_document_is_served_as_it_is_checked_in() -> None:
