@@ -47,7 +47,7 @@ _KEPT_HEADERS = {"HTTP_WEBHOOK_ID": "webhook-id", "HTTP_WEBHOOK_TIMESTAMP": "web
                  "HTTP_USER_AGENT": "user-agent", "REMOTE_ADDR": "remote-address"}  # fmt: skip
 
 
-_HOW = "Sign by Standard Webhooks: webhook-id, webhook-timestamp, webhook-signature."
+_HOW = "Sign by Standard Webhooks: webhook-id, webhook-timestamp, webhook-signature; no API key stands for a signature."
 _WHY = {
     Proof.WRONG: "No valid signature.",
     Proof.STALE: "Signed by a secret of ours, and too far from our clock (INGEST_TOLERANCE_S).",

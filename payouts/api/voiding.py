@@ -6,13 +6,15 @@ from typing import Any
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config.lib.api import MayOperate, StrictSerializer, caller
 from payouts.api.idempotency import KEY_PARAMETER, idempotent
-from payouts.models import Accumulation
+from payouts.api.payments import SOURCE
+from payouts.models import Accumulation, Scope
 from payouts.services import void_payment
 
 
@@ -33,8 +35,17 @@ class VoidedSerializer(serializers.Serializer[Any]):
     accumulation_id = serializers.IntegerField(allow_null=True)
 
 
+class MayVoid(MayOperate):
+    """Operators' programs, and payment systems for what they sent."""
+
+    message = "The API key lacks the scope ops; with the scope ingest it may void payments of the source api alone."
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        return super().has_permission(request, view) or _is_senders(request)
+
+
 class PaymentVoiding(APIView):
-    permission_classes = (MayOperate,)
+    permission_classes = (MayVoid,)
 
     @extend_schema(
         summary="Declare a payment void",
@@ -44,9 +55,12 @@ class PaymentVoiding(APIView):
     )
     @idempotent
     def post(self, request: Request) -> Response:
-        """200 once it is void; 202 before it came; 409 when it is in a batch, whose total it is a part of."""
+        """200 once it is void; 202 before it came; 409 when it is in a batch, whose total it is a part of. For the scope
+        ops, or for the scope ingest and the source `api`."""
         asked = VoidSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
+        if _is_senders(request) and asked.validated_data["source"] != SOURCE:
+            raise PermissionDenied(MayVoid.message)
         stands = void_payment(**asked.validated_data, actor=caller(request))
         found = stands if isinstance(stands, Accumulation) else stands.accumulation
         body = {
@@ -55,3 +69,9 @@ class PaymentVoiding(APIView):
             "accumulation_id": None if found is None else found.pk,
         }
         return Response(body, status=202 if found is None else 200)
+
+
+def _is_senders(request: Request) -> bool:
+    """Whether the key is a payment system's, and no operator's."""
+    scopes = getattr(request.auth, "scopes", ())
+    return Scope.INGEST in scopes and Scope.OPS not in scopes

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 
 class Scope(models.TextChoices):
-    INGEST = "ingest", "record payments"
+    INGEST = "ingest", "void payments that it sends; sending itself is proved by a signature, not by a key"
     READ = "read", "read everything"
     OPS = "ops", "do what an operator does"
 

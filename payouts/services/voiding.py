@@ -15,13 +15,16 @@ from config.lib import locks
 from config.lib.audit import Actor, need_reason
 from config.lib.lifecycle import StaleRowError
 from config.lib.problems import FieldError, InvalidFieldsError
-from payouts.models import Accumulation, AccumulationStatus, VoidOrder
+from payouts.models import NOWPAYMENTS_SOURCE, Accumulation, AccumulationStatus, VoidOrder
 from payouts.services.claims import void_accumulation
 
 logger = logging.getLogger(__name__)
 
 _PAYMENT_ID: Final = re.compile(r"[\x21-\x7e]{1,128}")
-_SOURCE: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_SOURCE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
+# Those that payments may come from next; import_payments makes others.
+_SOURCES: Final = frozenset({"api", "import", NOWPAYMENTS_SOURCE})
+SOURCE_RULE: Final = "must have 1 to 32 letters, digits and underscores, and begin with no digit"
 
 
 def void_payment(*, source: str, payment_id: str, actor: Actor, reason: str) -> Accumulation | VoidOrder:
@@ -42,6 +45,11 @@ def void_payment(*, source: str, payment_id: str, actor: Actor, reason: str) -> 
     if isinstance(stands, VoidOrder) or stands.status == AccumulationStatus.VOIDED:
         return stands
     return void_accumulation(accumulation=stands, actor=actor, reason=reason)
+
+
+def is_source(name: str) -> bool:
+    """Whether payments can have this source (SOURCE_RULE)."""
+    return _SOURCE.fullmatch(name) is not None
 
 
 def carry_out_void_orders(*, actor: Actor) -> int:
@@ -116,8 +124,12 @@ def _find(source: str, payment_id: str) -> Accumulation | None:
 
 def _check(source: str, payment_id: str, reason: str) -> None:
     errors = []
-    if not _SOURCE.fullmatch(source):
-        errors.append(FieldError("source", "invalid", "must be a source's name: small letters, digits, underscores"))
+    if not is_source(source):
+        errors.append(FieldError("source", "invalid", SOURCE_RULE))
+    elif source not in _SOURCES and not Accumulation.objects.filter(source=source).exists():
+        # An order for a misspelt source would wait for ever, and somebody believe the payment void.
+        rule = f"must be {', '.join(sorted(_SOURCES))}, or one that a payment came from by import"
+        errors.append(FieldError("source", "unknown_source", rule))
     if not _PAYMENT_ID.fullmatch(payment_id):
         errors.append(FieldError("payment_id", "invalid", "must be 1 to 128 printable ASCII characters without spaces"))
     if errors:

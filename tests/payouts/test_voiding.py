@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.test import Client as Browser
 
 from batches.services import check_threshold, release_batch
@@ -97,13 +100,59 @@ def test_a_payment_that_came_is_voided_at_once_and_once() -> None:
 
 @pytest.mark.parametrize(("changes", "error"), [
     ({"payment_id": ""}, InvalidFieldsError), ({"payment_id": "a b"}, InvalidFieldsError),
-    ({"source": "A"}, InvalidFieldsError), ({"reason": " "}, RefusedError),
+    ({"source": "aip"}, InvalidFieldsError), ({"source": "2nd"}, InvalidFieldsError),
+    ({"source": "a b"}, InvalidFieldsError), ({"source": "A" * 33}, InvalidFieldsError), ({"reason": " "}, RefusedError),
 ])  # fmt: skip
 def test_it_refuses_what_cannot_be_meant(changes: dict[str, str], error: type[Exception]) -> None:
     with pytest.raises(error):
         void(**changes)
 
     assert not VoidOrder.objects.exists()
+
+
+@pytest.mark.parametrize("source", ["api", "nowpayments", "import"])
+def test_a_payment_can_be_void_before_it_comes_from_where_payments_come(source: str) -> None:
+    assert isinstance(void(source=source), VoidOrder)
+
+
+def test_a_source_is_known_by_what_was_imported_from_it(tmp_path: Path) -> None:
+    client()
+    file = tmp_path / "old.jsonl"
+    file.write_text(json.dumps(payment(payment_id="old-1")), encoding="utf-8")
+    with pytest.raises(InvalidFieldsError, match="must be api, import, nowpayments, or one that a payment came from"):
+        void(source="Import2")
+    with pytest.raises(CommandError, match="--source must have 1 to 32 letters"):
+        call_command("import_payments", str(file), source="2nd import")
+
+    call_command("import_payments", str(file), source="Import2", stdout=io.StringIO(), stderr=io.StringIO())
+
+    assert isinstance(void(source="Import2", payment_id="old-1"), Accumulation)
+    assert isinstance(void(source="Import2", payment_id="old-2"), VoidOrder)
+
+
+def test_a_payment_systems_key_voids_what_it_sent_and_nothing_else() -> None:
+    client()
+    send(payment())
+    _, secret = create_api_key(name="shop", scopes=["ingest"], actor=ACTOR)
+
+    def post(url: str, content: dict[str, str]) -> Any:
+        return Browser().post(
+            url, json.dumps(content), content_type="application/json", headers={"authorization": f"Bearer {secret}"}
+        )
+
+    mine = post("/api/v1/accumulations/void/", {"payment_id": "payment-1", "reason": "cancelled"})
+    others = post(
+        "/api/v1/accumulations/void/", {"payment_id": "payment-1", "reason": "cancelled", "source": "nowpayments"}
+    )
+    unsigned = post("/api/v1/payments/", payment(payment_id="payment-2"))
+    check = post("/api/v1/batches/check-threshold/", {})
+
+    assert (mine.status_code, Accumulation.objects.get().status) == (200, "voided")
+    assert (others.status_code, others.json()["code"]) == (403, "permission_denied")
+    assert not VoidOrder.objects.exists()
+    assert (unsigned.status_code, unsigned.json()["code"]) == (401, "bad_signature")
+    assert "no API key stands for a signature" in unsigned.json()["detail"]
+    assert (check.status_code, check.json()["code"]) == (403, "permission_denied")
 
 
 def slipped_past() -> tuple[VoidOrder, Accumulation]:

@@ -22,7 +22,9 @@ class Command(BaseCommand):
         parser.formatter_class = RawDescriptionHelpFormatter
         parser.epilog = (
             "example:\n  manage.py create_api_key --name grafana --scope read --days 365 --allow-from 10.0.0.7\n\n"
-            "The key goes to stdout alone, so that it can be piped into a secret store. Exit code 0 made, 1 refused."
+            "scopes:\n"
+            + "".join(f"  {scope.value:<8}{scope.label}\n" for scope in Scope)
+            + "\nThe key goes to stdout alone, so that it can be piped into a secret store. Exit code 0 made, 1 refused."
         )
         parser.add_argument("--name", required=True, help="who will use it")
         parser.add_argument(

@@ -17,6 +17,7 @@ from config.lib.shell import shell_actor
 from hostpay.services import PausedError
 from payouts.services.bulk import Ended, record_payments
 from payouts.services.facts import FIELD_NAMES
+from payouts.services.voiding import SOURCE_RULE, is_source
 
 _AT_ONCE = 1000
 
@@ -49,8 +50,8 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, **options: Any) -> None:
         path: Path = options["file"]
         source: str = options["source"]
-        if not (source.isascii() and source.isidentifier() and len(source) <= 32):
-            raise CommandError("A source has 1 to 32 letters, digits and underscores, and begins with no digit.")
+        if not is_source(source):
+            raise CommandError(f"--source {SOURCE_RULE}.")
         report: Path = options["report"] or path.with_name(f"{path.name}.refused.jsonl")
         try:
             with opened(path) as file, closing(RefusalReport(report, about=path)) as refused:
