@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from django.db.models import Model
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions, generics, serializers
+from rest_framework.fields import SkipField
 from rest_framework.pagination import CursorPagination
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
@@ -131,16 +133,37 @@ class ReadOne(generics.RetrieveAPIView[M]):
 
 
 class StrictSerializer(serializers.Serializer[Any]):
-    """A request body in which unknown fields are refused: a misspelt name must not silently mean nothing."""
+    """A request body of known fields alone: a misspelt name must not silently mean nothing. All errors come at once."""
 
     def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, Mapping):
-            unknown = [*islice((str(name)[:64] for name in data if name not in self.fields), MOST_ERRORS)]
-            if unknown:
-                raise serializers.ValidationError(
-                    {name: [exceptions.ErrorDetail("is not known here", code="unknown_field")] for name in unknown}
-                )
-        return super().to_internal_value(data)
+        if not isinstance(data, Mapping):
+            return super().to_internal_value(data)
+        unknown = [*islice((str(name)[:64] for name in data if name not in self.fields), MOST_ERRORS)]
+        errors: dict[str, Any] = {
+            name: [exceptions.ErrorDetail("is not known here", code="unknown_field")] for name in unknown
+        }
+        try:
+            found = super().to_internal_value(data)
+        except serializers.ValidationError as error:
+            errors |= error.detail if isinstance(error.detail, dict) else {"": error.detail}
+            found = self._sound(data)
+        if errors:
+            for wrong in self.further_errors(found):
+                errors.setdefault(wrong.field, [exceptions.ErrorDetail(wrong.detail, code=wrong.code)])
+            raise serializers.ValidationError(errors)
+        return found
+
+    def further_errors(self, found: Mapping[str, Any]) -> Iterable[FieldError]:  # noqa: ARG002 (for those that have some)
+        """What a service would refuse in `found`, the sound fields of a body that is refused anyway."""
+        return ()
+
+    def _sound(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields that can be read, for one that cannot."""
+        found = {}
+        for name, field in self.fields.items():
+            with suppress(serializers.ValidationError, SkipField):
+                found[name] = field.run_validation(field.get_value(data))
+        return found
 
 
 def by_method(**views: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:

@@ -32,6 +32,7 @@ __all__ = (
     "format_units",
     "from_units",
     "loads_exact",
+    "number_text",
     "parse_coin_amount",
     "parse_money",
     "plain",
@@ -53,6 +54,7 @@ _UNROUNDED: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 _PLAIN_DECIMAL: Final = re.compile(r"(0|[1-9][0-9]*)(?:\.([0-9]+))?")
 _MOST_COIN_DIGITS: Final = 30
 _LONGEST_SHOWN: Final = 40
+_MOST_WRITTEN_DECIMALS: Final = 18
 
 
 class AmountError(MoneyError):
@@ -123,6 +125,18 @@ def parse_money(text: object, *, max_integer_digits: int = 12, max_decimals: int
     """
     whole, decimals = _digits_of(text, max_integer_digits, max_decimals, field=field)
     return Decimal(f"{whole}.{decimals}" if decimals else whole)
+
+
+def number_text(value: object) -> object:
+    """A JSON number as it was written, if it was written plainly: whole, or with a point; anything else as it is.
+
+    The parser marks an exponent by a type of its own, since 1.5e1 and 15 are the same value.
+    """
+    if type(value) is int:
+        return str(value)
+    if type(value) is Decimal and value.is_finite() and -_MOST_WRITTEN_DECIMALS <= int(value.as_tuple().exponent) <= 0:
+        return f"{value:f}"
+    return value
 
 
 def parse_coin_amount(text: object, asset: Asset, *, field: str) -> int:

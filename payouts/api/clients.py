@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from django.http import Http404
+from drf_spectacular.drainage import set_override
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -13,17 +16,21 @@ from rest_framework.views import APIView
 
 from config.lib.api import MayOperate, ReadList, StrictSerializer, caller
 from config.lib.filters import Choice, Filters, Moment, Text
-from config.lib.money import AmountError, parse_money
+from config.lib.money import AmountError, number_text, parse_money
+from config.lib.problems import FieldError
 from payouts.api.idempotency import KEY_PARAMETER, idempotent
 from payouts.api.reading import ClientSerializer
 from payouts.models import Client, ClientChange, DestinationChange, Strategy
-from payouts.services import NETWORKS
+from payouts.services import NETWORKS, check_destination
 from payouts.services.clients import (
     CHANGEABLE,
     DESTINATION,
     cancel_destination_change,
     change_client,
+    check_new,
+    check_terms,
     create_client,
+    errors_of,
     request_destination_change,
 )
 
@@ -35,16 +42,21 @@ _WALLET = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
 
 
 class Amount(serializers.CharField):
-    """A plain decimal string, as everywhere where money comes in; the framework's own field reads more than that."""
+    """A plain decimal number, a string or none, as everywhere where money comes in; the framework's own field reads more.
+
+    A JSON number is taken as it was written: the body's parser keeps it exactly.
+    """
 
     def __init__(self, *, integer_digits: int, decimals: int, **options: Any) -> None:
         self._limits = {"max_integer_digits": integer_digits, "max_decimals": decimals}
         pattern = rf"^(0|[1-9][0-9]{{0,{integer_digits - 1}}})(\.[0-9]{{1,{decimals}}})?$"
-        super().__init__(help_text=f"A string like 12.5: {pattern}", **options)
+        super().__init__(help_text="Best a string like 12.5; a number without an exponent will do.", **options)
+        # The pattern is of strings alone.
+        set_override(self, "field", {"type": ["string", "number"], "pattern": pattern})
 
     def to_internal_value(self, data: Any) -> Any:
         try:
-            return parse_money(data, **self._limits, field=str(self.field_name))
+            return parse_money(number_text(data), **self._limits, field=str(self.field_name))
         except AmountError as error:
             raise serializers.ValidationError(error.rule) from None
 
@@ -60,6 +72,11 @@ class TermsSerializer(StrictSerializer):
         max_length=1000, required=False, allow_blank=True, help_text="Goes into the client's history."
     )
 
+    def further_errors(self, found: Mapping[str, Any]) -> Iterable[FieldError]:
+        terms = {name: value for name, value in found.items() if name in CHANGEABLE}
+        # Whether the client has a threshold, it alone knows.
+        return errors_of(partial(check_terms, Client(**{**terms, "strategy": terms.get("strategy", Strategy.INSTANT)})))
+
 
 class DestinationSerializer(StrictSerializer):
     """Where a client is paid, and why that changes."""
@@ -69,6 +86,10 @@ class DestinationSerializer(StrictSerializer):
     payout_network = serializers.CharField(max_length=16, default="eth", help_text=_NETWORK)
     reason = serializers.CharField(max_length=1000)
 
+    def further_errors(self, found: Mapping[str, Any]) -> Iterable[FieldError]:
+        wanted = {name: found.get(name, "") for name in DESTINATION}
+        return errors_of(partial(check_destination, **wanted))
+
 
 class NewClientSerializer(TermsSerializer):
     """A client to be made. `payout_threshold_usd` is required by the strategy `threshold`."""
@@ -77,6 +98,10 @@ class NewClientSerializer(TermsSerializer):
     wallet_address = serializers.CharField(max_length=128)
     payout_currency = serializers.CharField(max_length=16, required=False)
     payout_network = serializers.CharField(max_length=16, required=False, help_text=_NETWORK)
+
+    def further_errors(self, found: Mapping[str, Any]) -> Iterable[FieldError]:
+        given = {name: value for name, value in found.items() if name != "reason"}
+        return errors_of(partial(check_new, Client(**given)))
 
 
 class DestinationChangeSerializer(serializers.Serializer[DestinationChange]):

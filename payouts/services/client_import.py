@@ -16,7 +16,7 @@ from django.db import transaction
 
 from config.lib.audit import Actor
 from config.lib.errors import RefusedError, SluiceError
-from config.lib.money import AmountError, parse_money
+from config.lib.money import AmountError, number_text, parse_money
 from config.lib.problems import FieldError, InvalidFieldsError
 from config.lib.record_files import Line
 from payouts.models import Client, DestinationChange
@@ -232,7 +232,7 @@ def _value(name: str, value: object) -> str | Decimal | None:
         integer_digits, decimals = _AMOUNTS[name]
         if value is None:
             return None
-        return parse_money(value, max_integer_digits=integer_digits, max_decimals=decimals, field=name)
+        return parse_money(number_text(value), max_integer_digits=integer_digits, max_decimals=decimals, field=name)
     if not isinstance(value, str):
         raise AmountError(name, "must be a string")
     return value

@@ -222,14 +222,18 @@ def check_new(client: Client) -> None:
         partial(check_terms, client),
         partial(check_destination, **{name: getattr(client, name) for name in DESTINATION}),
     )
-    errors: list[FieldError] = []
-    for check in checks:
-        try:
-            check()
-        except InvalidFieldsError as refusal:
-            errors.extend(refusal.errors)
+    errors = [error for check in checks for error in errors_of(check)]
     if errors:
         raise InvalidFieldsError(errors)
+
+
+def errors_of(check: Callable[[], None]) -> tuple[FieldError, ...]:
+    """What `check` raises InvalidFieldsError for; none if it goes through."""
+    try:
+        check()
+    except InvalidFieldsError as refusal:
+        return refusal.errors
+    return ()
 
 
 def check_external_id(external_id: str) -> None:

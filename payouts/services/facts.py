@@ -11,7 +11,7 @@ from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple
 
 from config.lib.errors import SluiceError
-from config.lib.money import InexactJsonError, MoneyError, loads_exact, parse_money
+from config.lib.money import InexactJsonError, MoneyError, loads_exact, number_text, parse_money
 from config.lib.problems import FieldError, InvalidFieldsError
 
 ONE_WORD = re.compile(r"[\x21-\x7e]+")
@@ -184,13 +184,9 @@ def _moment(value: Any) -> datetime:
 
 def _number_text(value: Any) -> str:
     """A number as its sender wrote it: as text, or as a JSON number without an exponent."""
-    if isinstance(value, str):
-        return value
-    if type(value) is int:
-        return str(value)
-    # The parser marks an exponent by a type of its own, since 1.5e1 and 15 are the same value.
-    if type(value) is Decimal and value.is_finite() and -18 <= int(value.as_tuple().exponent) <= 0:
-        return f"{value:f}"
+    text = number_text(value)
+    if isinstance(text, str):
+        return text
     raise _RuleError("must be a plain decimal number, best as a string")
 
 

@@ -32,7 +32,7 @@ def _caller(*scopes: str) -> Any:
         return Browser().generic(
             method,
             url,
-            b"" if content is None else json.dumps(content).encode(),
+            content if isinstance(content, bytes) else b"" if content is None else json.dumps(content).encode(),
             content_type="application/json",
             headers={"authorization": f"Bearer {secret}", **headers},
         )
@@ -90,7 +90,6 @@ def test_it_makes_a_client_who_can_be_paid_at_once(call: Any) -> None:
         ({"payout_threshold_usd": None}, "payout_threshold_usd"),
         ({"payout_threshold_usd": "0"}, "payout_threshold_usd"),
         ({"payout_threshold_usd": "1e2"}, "payout_threshold_usd"),
-        ({"payout_threshold_usd": 50}, "payout_threshold_usd"),
         ({"fee_percent": "100"}, "fee_percent"),
         ({"fee_percent": "-1"}, "fee_percent"),
         ({"strategy": "lottery"}, "strategy"),
@@ -137,6 +136,70 @@ def test_it_pays_no_currency_on_a_network_that_does_not_have_it(
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_fields")
     assert [(error["field"], error["detail"]) for error in answer.json()["errors"]] == [(field, says)]
     assert not Client.objects.exists()
+
+
+@pytest.mark.parametrize("written", ["50", "50.25", "0.00000001"])
+def test_it_reads_amounts_written_as_json_numbers_exactly(call: Any, written: str) -> None:
+    body = json.dumps(new(payout_threshold_usd="X", fee_percent="Y")).replace('"X"', written).replace('"Y"', "1.5")
+
+    answer = call("POST", URL, body.encode())
+
+    assert answer.status_code == 201
+    assert Client.objects.get().payout_threshold_usd == Decimal(written)
+    assert answer.json()["fee_percent"] == "1.5000"
+
+
+@pytest.mark.parametrize("written", ["5e1", "1E-7", "-1", "true", "[50]", "0.000000001", '" 50"', '"5e1"'])
+def test_it_reads_no_number_that_has_two_readings(call: Any, written: str) -> None:
+    answer = call("POST", URL, json.dumps(new(payout_threshold_usd="X")).replace('"X"', written).encode())
+
+    assert (answer.status_code, [error["field"] for error in answer.json()["errors"]]) == (
+        400,
+        ["payout_threshold_usd"],
+    )
+    assert not Client.objects.exists()
+
+
+def test_it_tells_all_that_is_wrong_at_once(call: Any) -> None:
+    """What the form of a field shows, what only the rules of clients show, and what is no field."""
+    answer = call(
+        "POST",
+        URL,
+        {
+            "external_id": "two words",
+            "name": "tab\there",
+            "strategy": "lottery",
+            "wallet_address": WALLET.lower(),
+            "payout_currency": "btc",
+            "payout_threshold_usd": "0",
+            "fee_percent": "1e1",
+            "nme": "x",
+        },
+    )
+
+    assert answer.status_code == 400
+    assert sorted(error["field"] for error in answer.json()["errors"]) == sorted(
+        [
+            "external_id",
+            "name",
+            "strategy",
+            "wallet_address",
+            "payout_currency",
+            "payout_threshold_usd",
+            "fee_percent",
+            "nme",
+        ]
+    )
+
+
+def test_it_tells_all_that_is_wrong_with_a_change_or_a_destination_at_once(call: Any) -> None:
+    of = factories.client()
+
+    terms = call("PATCH", f"{URL}{of.pk}/", {"fee_percent": "x", "payout_threshold_usd": "0", "nme": "x"})
+    moved = call("POST", f"{URL}{of.pk}/destination-changes/", {"wallet_address": "0x1", "payout_currency": "btc"})
+
+    assert sorted(error["field"] for error in terms.json()["errors"]) == ["fee_percent", "nme", "payout_threshold_usd"]
+    assert sorted(error["field"] for error in moved.json()["errors"]) == ["payout_currency", "reason", "wallet_address"]
 
 
 def test_an_id_that_is_taken_stays_with_whom_has_it(call: Any) -> None:

@@ -121,7 +121,7 @@ def test_a_dry_run_tells_and_changes_nothing(tmp_path: Path) -> None:
         (bakery(payout_currency="xlm"), "payout_currency", "paid on eth: dai, eth, usdc, usdt"),
         (bakery(payout_network="dogecoin"), "payout_network", "whose addresses we can check"),
         (bakery(payout_threshold_usd="0"), "payout_threshold_usd", "above zero"),
-        (bakery(payout_threshold_usd=50), "payout_threshold_usd", "must be a string like"),
+        (bakery(payout_threshold_usd=True), "payout_threshold_usd", "must be a string like"),
         (bakery(payout_threshold_usd=None), "payout_threshold_usd", "required by the strategy"),
         (bakery(fee_percent="1e1"), "fee_percent", "must be a string like"),
         (bakery(strategy="someday"), "strategy", "must be among"),
