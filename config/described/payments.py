@@ -43,7 +43,13 @@ SAID = {
     "payments_create": Said(
         # The view has examples of the request and of 201.
         answers={201: _RECORDED, 200: _RECORDED},
-        refusals=(*_INTAKE, (409, "conflicting_payment"), (422, "unknown_client"), (422, "amount_too_small")),
+        refusals=(
+            *_INTAKE,
+            (409, "conflicting_payment"),
+            (409, "conflicting_delivery"),
+            (422, "unknown_client"),
+            (422, "amount_too_small"),
+        ),
     ),
     "payments_bulk_create": Said(
         answers={200: {"recorded": 1, "replayed": 0, "refused": 0, "results": [{"status": 201, "payment": _RECORDED}]}},

@@ -35,6 +35,7 @@ STATUS_OF = {
     "unknown_client": 422,
     "amount_too_small": 422,
     "conflicting_payment": 409,
+    "conflicting_delivery": 409,
 }
 RETRY_AFTER_S = "30"
 _SIGNED_HEADERS = {

@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 from config.lib.audit import Actor
 from config.lib.lifecycle import StatusChange
 
-# Notifications are found by the payment they tell of; deliveries of the API are not, and pay for no index.
+# Notifications are found by the payment they tell of.
 NOWPAYMENTS_SOURCE = "nowpayments"
 
 
@@ -112,6 +112,12 @@ class InboundEvent(models.Model):
             models.Index(fields=("id",), condition=Q(outcome=Outcome.RECEIVED), name="inbound_event_received"),
             models.Index(
                 fields=("event_id", "id"), condition=Q(source=NOWPAYMENTS_SOURCE), name="inbound_event_by_now_payment"
+            ),
+            # The id of a delivery stands for one payment; each that is recorded asks whether its id did before.
+            models.Index(
+                fields=("event_id",),
+                condition=Q(verdict=Verdict.VALID, outcome=Outcome.RECORDED),
+                name="inbound_event_that_recorded",
             ),
             models.Index(fields=("outcome", "id"), condition=_UNSETTLED, name="inbound_event_unsettled"),
             models.Index(

@@ -53,6 +53,12 @@ class ConflictingPaymentError(SluiceError):
     code = "conflicting_payment"
 
 
+class ConflictingDeliveryError(SluiceError):
+    """The delivery's id stood for another payment: a sender that numbers anew, or a mistake. Nothing was recorded."""
+
+    code = "conflicting_delivery"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """An authentic delivery that is in no table yet: it is stored with what becomes of it."""
@@ -115,12 +121,15 @@ def record_payment(*, facts: PaymentFacts, event: Delivery | InboundEvent | None
         UnknownClientError: no such client.
         AmountTooSmallError: the fee would take all of it.
         ConflictingPaymentError: recorded before, with other content.
+        ConflictingDeliveryError: its id recorded another payment; kept with the event as well.
     """
     if isinstance(event, Delivery):
         recorded = _record_at_once(facts, event)
         if recorded is not None:
             return recorded
     draft = draft_of(facts, _look_up(facts.client_id))
+    if isinstance(event, Delivery):
+        _refuse_if_id_is_taken(draft, event)
     pk, row = _insert_step_by_step(draft, event, actor)
     if pk is None:
         return _recorded_before(draft, event)
@@ -173,10 +182,11 @@ def _look_up(external_id: str) -> Terms:
 def _insert_at_once(draft: Draft, delivery: Delivery, seen: _Seen) -> int | None:
     """One statement for all rows; the accumulation's id.
 
-    None, and nothing inserted, if the payment was recorded before or is void, the client has changed, the intake is
-    paused, or an endpoint listens that was not seen.
+    None, and nothing inserted, if the payment was recorded before or is void, the delivery's id has recorded another,
+    the client has changed, the intake is paused, or an endpoint listens that was not seen.
     """
-    guard = (draft.client_id, seen.version, Switch.INTAKE.value, draft.source, draft.payment_id)
+    void = (draft.source, draft.payment_id)
+    guard = (draft.client_id, seen.version, Switch.INTAKE.value, *void, delivery.source, delivery.event_id)
     told = (delivery.source, delivery.event_id, json.dumps(delivery.headers), delivery.body)
     statement = _INSERT_AND_TELL if seen.is_listened_for else _INSERT_UNLESS_LISTENED_FOR
     with connection.cursor() as cursor:
@@ -211,6 +221,26 @@ def _insert_step_by_step(draft: Draft, event: Delivery | InboundEvent | None, ac
     return pk, row
 
 
+def _refuse_if_id_is_taken(draft: Draft, delivery: Delivery) -> None:
+    """Go on only if the delivery's id recorded no other payment.
+
+    Raises:
+        ConflictingDeliveryError: it did; the delivery is kept for a person.
+    """
+    others = Accumulation.objects.filter(
+        inbound_events__source=delivery.source,
+        inbound_events__event_id=delivery.event_id,
+        inbound_events__verdict=Verdict.VALID,
+        inbound_events__outcome=Outcome.RECORDED,
+    ).exclude(source=draft.source, payment_id=draft.payment_id)
+    other = others.first()
+    if other is None:
+        return
+    why = f"The delivery {delivery.event_id} recorded payment {other.payment_id} before, and {draft.payment_id} is another."
+    _store_outcome(delivery, Outcome.CONFLICT, error=why)
+    raise ConflictingDeliveryError(why)
+
+
 def _recorded_before(draft: Draft, event: Delivery | InboundEvent | None) -> Recorded:
     """What stands for this payment already, with the delivery stored beside it."""
     existing = Accumulation.objects.get(source=draft.source, payment_id=draft.payment_id)
@@ -223,7 +253,7 @@ def _recorded_before(draft: Draft, event: Delivery | InboundEvent | None) -> Rec
 
 
 def _store_outcome(
-    event: Delivery | InboundEvent | None, outcome: Outcome, *, accumulation_id: int, error: str = ""
+    event: Delivery | InboundEvent | None, outcome: Outcome, *, accumulation_id: int | None = None, error: str = ""
 ) -> None:
     if event is None:
         return
@@ -275,7 +305,9 @@ _IF_AS_SEEN = f"""
         WHERE id = %s AND {_VERSION} = %s
           AND NOT EXISTS (SELECT FROM {Pause._meta.db_table}
                           WHERE switch = %s AND resumed_at IS NULL AND (expires_at IS NULL OR expires_at > now()))
-          AND NOT EXISTS (SELECT FROM {VoidOrder._meta.db_table} WHERE source = %s AND payment_id = %s)"""  # noqa: S608
+          AND NOT EXISTS (SELECT FROM {VoidOrder._meta.db_table} WHERE source = %s AND payment_id = %s)
+          AND NOT EXISTS (SELECT FROM {InboundEvent._meta.db_table}
+                          WHERE source = %s AND event_id = %s AND verdict = 'valid' AND outcome = 'recorded')"""  # noqa: S608
 
 _INTO_INBOX = f"""
     INSERT INTO {InboundEvent._meta.db_table}

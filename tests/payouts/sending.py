@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import time
+import uuid
 from typing import Any
 
 from django.conf import settings
@@ -37,9 +38,10 @@ def payment(**changes: Any) -> dict[str, Any]:
 
 
 def signed_headers(
-    body: bytes, *, event_id: str = "event-1", secret: str | None = None, at: float | None = None
+    body: bytes, *, event_id: str | None = None, secret: str | None = None, at: float | None = None
 ) -> dict[str, str]:
-    """By the scheme's own text: base64 of the HMAC of `id.timestamp.body`."""
+    """By the scheme's own text: base64 of the HMAC of `id.timestamp.body`; without an id, one that no other has."""
+    event_id = f"event-{uuid.uuid4().hex}" if event_id is None else event_id
     moment = str(int(time.time() if at is None else at))
     key = base64.b64decode((secret or settings.INGEST_SIGNING_SECRETS[0]).removeprefix("whsec_"))
     mac = hmac.new(key, f"{event_id}.{moment}.".encode() + body, hashlib.sha256).digest()

@@ -12,7 +12,7 @@ from django.test import Client as Browser
 from pytest_django import Settings
 
 from hostpay.models import Pause, Switch
-from payouts.models import Accumulation, AccumulationStatus, InboundEvent, Outcome, Strategy, Verdict
+from payouts.models import Accumulation, AccumulationStatus, Client, InboundEvent, Outcome, Strategy, Verdict
 from payouts.services import rejected_totals
 from tests.payouts.sending import URL, client, payment, post, send, signed_headers
 
@@ -47,7 +47,7 @@ def test_it_records_a_payment_with_its_delivery() -> None:
     event = InboundEvent.objects.get()
     assert (event.outcome, event.verdict, event.accumulation) == (Outcome.RECORDED, Verdict.VALID, row)
     assert bytes(event.body).startswith(b'{"payment_id": "payment-1"')
-    assert event.event_id == "event-1"
+    assert event.event_id == event.headers["webhook-id"]
     assert "webhook-signature" not in event.headers
 
 
@@ -260,6 +260,37 @@ def test_f3_the_same_key_with_other_content_is_a_conflict(changes: dict[str, Any
     assert (row.gross_usd, row.user_id, row.client.external_id) == (Decimal("25.5"), "user-1", "client-1")
     conflict = InboundEvent.objects.get(outcome=Outcome.CONFLICT)
     assert (conflict.accumulation, f"accumulation {row.pk}" in conflict.error) == (row, True)
+
+
+@pytest.mark.parametrize("is_client_known", [True, False])
+def test_f13_an_id_that_stood_for_another_payment_is_a_conflict_for_a_person(*, is_client_known: bool) -> None:
+    client()
+    client("client-2")
+    send(payment(), event_id="event-1")
+    # To a process that has seen its client the payment takes a single statement, which asks as well.
+    send(payment(payment_id="warm", client_id="client-2"), event_id="warm")
+    other = payment(payment_id="payment-2", client_id="client-1" if is_client_known else "client-2")
+    if not is_client_known:
+        Client.objects.filter(external_id="client-2").update(name="changed")
+
+    answer = send(other, event_id="event-1")
+    again = send(payment(), event_id="event-1")
+    by_its_own = send(other, event_id="event-2")
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflicting_delivery")
+    (conflict,) = InboundEvent.objects.unsettled()
+    assert (conflict.outcome, conflict.accumulation) == (Outcome.CONFLICT, None)
+    assert "recorded payment payment-1 before, and payment-2 is another" in conflict.error
+    assert (again.status_code, by_its_own.status_code) == (200, 201)
+    assert sorted(Accumulation.objects.values_list("payment_id", flat=True)) == ["payment-1", "payment-2", "warm"]
+
+
+def test_f13_an_id_whose_delivery_recorded_nothing_can_be_sent_again() -> None:
+    early = send(payment(), event_id="event-1")
+    client()
+    late = send(payment(), event_id="event-1")
+
+    assert (early.status_code, late.status_code) == (422, 201)
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_it_records_each_payment_as_if_it_had_come_alone() -> None:
         assert getattr(rows["payment-1"], name) == getattr(rows["payment-3"], name), name
     assert rows["payment-1"].client == of
     (event,) = InboundEvent.objects.filter(outcome=Outcome.DIVIDED)
-    assert (event.verdict, event.error, event.event_id) == (Verdict.VALID, "", "event-1")
+    assert (event.verdict, event.error, event.event_id) == (Verdict.VALID, "", event.headers["webhook-id"])
     assert len(json.loads(bytes(event.body))["payments"]) == 2
     assert "webhook-signature" not in event.headers
 
