@@ -130,6 +130,7 @@ UNFOLD: dict[str, Any] = {
                 _item("Host payments", "history", "hostpay.hostpaymentstatuschange"),
                 _item("Exchange orders", "history", "hostpay.exchangeorderstatuschange"),
                 _item("Transactions", "history", "hostpay.transactionstatuschange"),
+                _item("Exports", "download", "payouts.export"),
                 _item("Known differences", "rule_folder", "hostpay.accepteddifference"),
                 _item("Webhook endpoints", "history", "payouts.webhookendpointstatuschange"),
                 _item("Used tokens", "token", "hostpay.usedtoken"),

@@ -16,6 +16,7 @@ from batches.admin.operations import CHECK_NOW, CREATE_BATCH, RELEASE, RETRY
 from batches.models import BatchConversion, BatchStatus, BatchStatusChange
 from config.lib.adminkit import cells
 from config.lib.adminkit.admins import ObjectAdmin, StatusChangeAdmin
+from config.lib.adminkit.export_columns import ObjectExport, fields, usdt_field
 from config.lib.adminkit.links import linked
 from config.lib.adminkit.pages import (
     Event,
@@ -37,6 +38,7 @@ from hostpay.admin.payments import sends
 from hostpay.admin.sections import condition, last_step, money_sections, work_facts
 from hostpay.models import Context, HostPayment
 from hostpay.services import explain_payment
+from payouts.admin.accumulations import EXPORTED_CLAIM
 
 _STEPS = ("claimed", "ordered", "signed", "broadcast", "mined", "final", "received", "distributed")
 # What the step of the host payment is called in the life of its batch.
@@ -60,6 +62,20 @@ class BatchConversionAdmin(ObjectAdmin[BatchConversion]):
         "rate",
         "in_state",
         "age",
+    )
+    exported = (
+        *fields("id", "status", "failure_reason", "member_count", "total_usd", "threshold_usd", "net_wei"),
+        *fields("unreceipted_usd"),
+        usdt_field("received_usdt", "received_units"),
+        *fields("created_by", "created_at", "status_changed_at"),
+    )
+    exports = (
+        ObjectExport(
+            name="members",
+            label="members",
+            columns=EXPORTED_CLAIM,
+            rows=lambda batch: batch.members.select_related("client").order_by("id"),
+        ),
     )
     list_filter = ("status",)
     search_fields = ("id",)

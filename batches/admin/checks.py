@@ -11,6 +11,7 @@ from batches.admin.operations import CHECK_NOW, CREATE_BATCH
 from batches.models import Decision, ThresholdCheck
 from config.lib.adminkit import cells
 from config.lib.adminkit.admins import ObjectAdmin
+from config.lib.adminkit.export_columns import field, fields
 from config.lib.adminkit.links import linked
 from config.lib.adminkit.pages import Flow, Page, facts
 from config.lib.money import usd_text
@@ -27,6 +28,11 @@ DECISION_TONES = {
 class ThresholdCheckAdmin(ObjectAdmin[ThresholdCheck]):
     explanation = "Every look at the pending total, kept with what it saw, decided and why."
     list_display = ("checked", "outcome", "total", "threshold", "count", "oldest", "batch_link", "actor")
+    exported = (
+        *fields("id", "checked_at", "decision", "is_forced"),
+        field("blockers", lambda check: "; ".join(check.blockers)),
+        *fields("total_usd", "threshold_usd", "member_count", "oldest_pending_at", "batch_id", "actor"),
+    )
     list_filter = ("decision", "is_forced")
     list_select_related = ("batch",)
     ordering = ("-id",)

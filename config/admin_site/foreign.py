@@ -38,7 +38,10 @@ class SluiceUserAdmin(UserAdmin, UnfoldModelAdmin):  # type: ignore[misc,type-ar
 
 
 class SluiceGroupAdmin(GroupAdmin, UnfoldModelAdmin):  # type: ignore[misc]
-    """Groups are roles: give a group view permissions and it may look; with “change batch conversion” it operates."""
+    """Groups are roles: give a group view permissions and it may look; with “change batch conversion” it operates.
+
+    With “add export” it may take the lists that it sees along, as files.
+    """
 
 
 class _StyledPeriodicTaskForm(PeriodicTaskForm):  # type: ignore[misc]

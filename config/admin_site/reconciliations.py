@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import admin, messages
@@ -14,6 +15,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from config import tasks
 from config.lib.adminkit import cells
 from config.lib.adminkit.admins import ObjectAdmin
+from config.lib.adminkit.export_columns import ObjectExport, field, fields, usdt_field
 from config.lib.adminkit.links import linked
 from config.lib.adminkit.operations import ConfirmForm, Done, Operation
 from config.lib.adminkit.pages import Page, Section, Table, columns, facts
@@ -40,6 +42,15 @@ _PARTS = {
     PROVIDER: ("Orders at the exchange", "Exchange"),
     BATCHES: ("Batches", "Members and payments"),
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ExportedLine:
+    """A line of a run, as a row of a table."""
+
+    run: Reconciliation
+    part: str
+    line: Line
 
 
 def _run(_: None, actor: Actor, _given: dict[str, Any]) -> Done:
@@ -129,6 +140,24 @@ ADOPT: Operation[Reconciliation] = Operation(
 )
 
 
+def _exported_lines(run: Reconciliation) -> list[_ExportedLine]:
+    """In the order of the page: part by part, the worst first."""
+    return [
+        _ExportedLine(run=run, part=part, line=line) for part in _PARTS for line in worst_first(lines_of(run, part))
+    ]
+
+
+_EXPORTED_LINE = (
+    field("run_id", "run.pk"),
+    *fields("part"),
+    field("row", "line.row"),
+    field("our_books", "line.ours"),
+    field("verdict", lambda each: each.line.verdict.value),
+    field("outside", "line.theirs"),
+    field("next_step", "line.next_step"),
+)
+
+
 @admin.register(Reconciliation)
 class ReconciliationAdmin(ObjectAdmin[Reconciliation]):
     explanation = (
@@ -137,6 +166,12 @@ class ReconciliationAdmin(ObjectAdmin[Reconciliation]):
     )
     list_display = ("number", "what", "found", "actor", "started", "took", "signed")
     list_display_links = ("number",)
+    exported = (
+        *fields("id", "scope", "subject", "result", "actor", "started_at", "finished_at", "block_number", "eth_wei"),
+        usdt_field("usdt", "usdt_units"),
+        *fields("signed_off_at", "signed_off_by", "sign_off_reason"),
+    )
+    exports = (ObjectExport(name="lines", label="lines", columns=_EXPORTED_LINE, rows=_exported_lines),)
     list_filter = ("result", "scope")
     ordering = ("-id",)
     sortable_by = ()
@@ -145,7 +180,9 @@ class ReconciliationAdmin(ObjectAdmin[Reconciliation]):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Reconciliation]:
         found = super().get_queryset(request)
-        is_list = request.resolver_match is not None and (request.resolver_match.url_name or "").endswith("changelist")
+        is_list = request.resolver_match is not None and (request.resolver_match.url_name or "").endswith(
+            ("changelist", "export")
+        )
         # Documents of some kilobytes, of which a list shows nothing.
         return found.defer("lines", "failures") if is_list else found
 
@@ -193,6 +230,15 @@ class ReconciliationAdmin(ObjectAdmin[Reconciliation]):
 class AcceptedDifferenceAdmin(ObjectAdmin[AcceptedDifference]):
     explanation = "Differences that somebody looked into and signed off. Exactly these figures are known from then on."
     list_display = ("row", "ours", "theirs", "of_run", "by")
+    exported = (
+        *fields("row"),
+        field("our_books", "ours"),
+        field("outside", "theirs"),
+        field("run_id", "reconciliation_id"),
+        field("signed_off_by", "reconciliation.signed_off_by"),
+        field("signed_off_at", "reconciliation.signed_off_at"),
+        field("sign_off_reason", "reconciliation.sign_off_reason"),
+    )
     list_select_related = ("reconciliation",)
     ordering = ("-id",)
     sortable_by = ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import PermissionDenied
@@ -10,8 +12,11 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
+from config.admin_site import step_up
 from config.lib.adminkit.operations import OPERATE
+from config.lib.audit import Actor
 from hostpay.services.tokens import use_token_once
+from payouts import services as payouts
 
 # unfold ships no types: to the type checker its site is Django's, which it inherits.
 if TYPE_CHECKING:
@@ -36,6 +41,13 @@ class SluiceAdminSite(AdminSite):
     def get_urls(self) -> list[Any]:
         mine: list[URLPattern] = [path("needs-me/", self.admin_view(self.needs_me), name="needs_me")]
         return [*mine, *super().get_urls()]
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        response = super().login(request, extra_context)
+        # The log-in's answer to a name and a password that it took, and to nothing else that is sent to it.
+        if request.method == "POST" and response.status_code == HTTPStatus.FOUND:
+            step_up.remember_proof(request)
+        return response
 
     def each_context(self, request: Any) -> dict[str, Any]:
         from hostpay.admin.stops import stops  # noqa: PLC0415
@@ -67,3 +79,32 @@ class SluiceAdminSite(AdminSite):
         """True at the first use of a nonce in any process, false ever after."""
         with transaction.atomic():
             return use_token_once(nonce=nonce, purpose=_TOKEN_PURPOSE)
+
+    def is_proved(self, request: HttpRequest) -> bool:
+        """Whether who is logged in gave the password just now."""
+        return step_up.is_proved(request)
+
+    def prove(self, request: HttpRequest, password: str) -> str:
+        """Why the password proves nothing; empty if it does."""
+        return step_up.prove(request, password)
+
+    def record_export(
+        self,
+        *,
+        subject: str,
+        filters: Mapping[str, Sequence[str]],
+        columns: Sequence[str],
+        row_count: int,
+        sha256: str,
+        actor: Actor,
+    ) -> None:
+        """Write down a file that is about to be handed over."""
+        payouts.record_export(
+            subject=subject, filters=filters, columns=columns, row_count=row_count, sha256=sha256, actor=actor
+        )
+
+    def record_refused_export(
+        self, *, subject: str, filters: Mapping[str, Sequence[str]], columns: Sequence[str], why: str, actor: Actor
+    ) -> None:
+        """Write down that somebody asked for a file and got none."""
+        payouts.record_refused_export(subject=subject, filters=filters, columns=columns, why=why, actor=actor)

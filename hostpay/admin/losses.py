@@ -9,6 +9,7 @@ from django.utils.safestring import SafeString
 
 from config.lib.adminkit import cells
 from config.lib.adminkit.admins import ObjectAdmin
+from config.lib.adminkit.export_columns import field, fields
 from config.lib.adminkit.links import linked, linked_id
 from config.lib.adminkit.pages import Page, facts
 from hostpay.models import LateReturn, Refund, WriteOff
@@ -18,6 +19,14 @@ from hostpay.models import LateReturn, Refund, WriteOff
 class RefundAdmin(ObjectAdmin[Refund]):
     explanation = "ETH that the exchange sent back: what a final transaction brought for an order, credited once."
     list_display = ("transaction", "amount", "lost", "for_order", "credited")
+    exported = (
+        *fields("chain_id", "tx_hash", "block_number", "block_hash"),
+        field("refunded_wei", "units"),
+        field("kept_by_provider_wei", "lost_units"),
+        *fields("from_address", "order_id"),
+        field("provider_order_id", "order.provider_order_id"),
+        *fields("created_at"),
+    )
     list_select_related = ("order",)
     search_fields = ("=tx_hash",)
     ordering = ("-id",)
@@ -64,6 +73,14 @@ class RefundAdmin(ObjectAdmin[Refund]):
 class LateReturnAdmin(ObjectAdmin[LateReturn]):
     explanation = "ETH that came back for an order after two people had ended its payment: the house's, against the loss it had booked."
     list_display = ("transaction", "amount", "for_order", "booked")
+    exported = (
+        *fields("chain_id", "tx_hash", "block_number", "block_hash"),
+        field("returned_wei", "units"),
+        field("transaction_brought_wei", "brought_units"),
+        *fields("from_address", "order_id"),
+        field("provider_order_id", "order.provider_order_id"),
+        *fields("created_at"),
+    )
     list_select_related = ("order",)
     search_fields = ("=tx_hash",)
     ordering = ("-id",)
@@ -106,6 +123,15 @@ class LateReturnAdmin(ObjectAdmin[LateReturn]):
 class WriteOffAdmin(ObjectAdmin[WriteOff]):
     explanation = "ETH that an exchange took and will not give back: the house's loss, booked by two people."
     list_display = ("amount", "for_order", "proposed_by", "approved_by", "booked")
+    exported = (
+        field("lost_wei", "lost_units"),
+        *fields("order_id"),
+        field("provider_order_id", "order.provider_order_id"),
+        field("proposed_by", "approval.proposed_by"),
+        field("approved_by", "approval.decided_by"),
+        field("reason", "approval.reason"),
+        *fields("created_at"),
+    )
     list_select_related = ("order", "approval")
     ordering = ("-id",)
     sortable_by = ()

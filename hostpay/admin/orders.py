@@ -9,6 +9,7 @@ from django.utils.safestring import SafeString
 
 from config.lib.adminkit import cells
 from config.lib.adminkit.admins import ObjectAdmin
+from config.lib.adminkit.export_columns import field, fields, usdt_field
 from config.lib.adminkit.links import linked, linked_id
 from config.lib.adminkit.pages import Flow, Page, facts, history, raw
 from hostpay.admin.sections import receipts_table
@@ -28,6 +29,15 @@ class ExchangeOrderAdmin(ObjectAdmin[ExchangeOrder]):
         "for_payment",
         "polled",
         "age",
+    )
+    exported = (
+        *fields("id", "provider", "provider_order_id", "status", "is_current", "provider_status"),
+        field("host_payment_id", "payment_id"),
+        field("send_wei", "send_units"),
+        usdt_field("estimated_usdt", "expected_units"),
+        usdt_field("reported_usdt", "reported_units"),
+        *fields("payin_address", "payout_address", "refund_address", "payin_hash", "payout_hash", "refund_hash"),
+        *fields("valid_until", "polled_at", "created_at"),
     )
     list_filter = ("status", "is_current")
     list_select_related = ("payment",)
@@ -115,6 +125,13 @@ class ExchangeOrderAdmin(ObjectAdmin[ExchangeOrder]):
 class ReceiptAdmin(ObjectAdmin[Receipt]):
     explanation = "USDT that arrived: finalised Transfer logs to our wallet, each credited to one order once."
     list_display = ("transaction", "amount", "for_order", "block", "sender", "credited")
+    exported = (
+        *fields("chain_id", "tx_hash", "log_index", "block_number", "block_hash"),
+        usdt_field("received_usdt", "units"),
+        *fields("from_address", "order_id"),
+        field("provider_order_id", "order.provider_order_id"),
+        *fields("created_at"),
+    )
     list_select_related = ("order",)
     search_fields = ("=tx_hash", "=order__provider_order_id")
     search_help_text = "a transaction hash, or the provider's order id"

@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 
 from config.lib.adminkit import cells
 from config.lib.adminkit.admins import ObjectAdmin
+from config.lib.adminkit.export_columns import field, fields, usdt_field
 from config.lib.adminkit.links import page_of
 from config.lib.adminkit.pages import Flow, Page, facts, history, verdict
 from config.lib.money import usd_text
@@ -48,6 +49,18 @@ class HostPaymentAdmin(ObjectAdmin[HostPayment]):
         "Every payment out of the host wallet, whatever it is for. Its requester is told its end exactly once."
     )
     list_display = ("payment", "purpose", "state", "worth", "sends", "received", "next_look", "age")
+    exported = (
+        *fields("id", "context", "reference", "status", "waiting_reason", "unknown_reason", "review_reason"),
+        *fields("failure_reason", "expected_usd"),
+        field("amount_wei", "amount_units"),
+        *fields("unpriced_usd"),
+        field("priced_wei", "priced_units"),
+        usdt_field("received_usdt", "received_units"),
+        field("refunded_wei", "refunded_units"),
+        field("wallet_address", "wallet.address"),
+        *fields("payout_address", "requested_by", "created_at", "status_changed_at", "delivered_at", "next_action_at"),
+    )
+    list_select_related = ("wallet",)
     list_filter = ("status", "context", TroubleFilter)
     search_fields = ("=reference",)
     search_help_text = "a payment's id, or the id of what it is for"

@@ -9,6 +9,7 @@ from django.utils.safestring import SafeString
 
 from config.lib.adminkit import cells
 from config.lib.adminkit.admins import ObjectAdmin
+from config.lib.adminkit.export_columns import field, fields
 from config.lib.adminkit.links import linked
 from config.lib.adminkit.pages import Page, facts, history, walk
 from hostpay.admin.facts import known_height
@@ -19,10 +20,27 @@ _STEPS = ("signed", "broadcast", "mined", "final")
 _BAD = (TransactionStatus.DROPPED, TransactionStatus.REVERTED)
 
 
+def _fee_paid_wei(transaction: Transaction) -> int | None:
+    if transaction.gas_used is None or transaction.effective_gas_price_wei is None:
+        return None
+    return transaction.gas_used * int(transaction.effective_gas_price_wei)
+
+
 @admin.register(Transaction)
 class TransactionAdmin(ObjectAdmin[Transaction]):
     explanation = "Signed once, stored, then sent as stored. Whichever variant of a nonce is mined settles it."
     list_display = ("hash", "state", "nonce", "for_payment", "value", "fee", "block", "sent", "age")
+    exported = (
+        *fields("tx_hash", "status", "kind"),
+        field("nonce", "slot.nonce"),
+        field("host_payment_id", "slot.payment_id"),
+        *fields("to_address"),
+        field("value_wei", "value_units"),
+        *fields("gas_limit", "gas_used", "max_fee_per_gas_wei", "max_priority_fee_per_gas_wei"),
+        *fields("effective_gas_price_wei"),
+        field("fee_paid_wei", _fee_paid_wei),
+        *fields("block_number", "block_hash", "broadcasts", "broadcast_at", "created_at"),
+    )
     list_filter = ("status", "kind")
     list_select_related = ("slot__payment",)
     search_fields = ("=tx_hash", "=to_address")

@@ -14,6 +14,7 @@ from unfold.contrib.filters.admin import RangeDateTimeFilter
 
 from config.lib.adminkit import cells
 from config.lib.adminkit.admins import ObjectAdmin, StatusChangeAdmin
+from config.lib.adminkit.export_columns import field, fields
 from config.lib.adminkit.links import linked, linked_id
 from config.lib.adminkit.operations import Done, Operation, describe_state
 from config.lib.adminkit.pages import Event, Flow, History, Page, Table, columns, facts, history
@@ -100,6 +101,16 @@ VOID = _operation(
 )
 
 
+# Also what a batch's members are exported as.
+EXPORTED_CLAIM = (
+    *fields("id", "source", "payment_id"),
+    field("client_id", "client.external_id"),
+    *fields("status", "hold_reason", "gross_usd", "fee_usd", "fee_percent", "pending_usd_amount"),
+    *fields("outcome_currency", "received_wei", "fee_wei", "net_wei"),
+    *fields("batch_conversion_id", "converted_usdt_amount", "paid_at", "created_at"),
+)
+
+
 class ReceiptFilter(admin.SimpleListFilter):
     """Whether the ETH that arrived is known."""
 
@@ -121,6 +132,7 @@ class AccumulationAdmin(ObjectAdmin[Accumulation]):
         "Our claim for each payment: its net USD never changes, its USDT is known once its batch was shared out."
     )
     list_display = ("payment", "client_link", "state", "gross", "fee", "net", "arrived", "share", "batch", "age")
+    exported = EXPORTED_CLAIM
     list_filter = ("status", ReceiptFilter, ("created_at", RangeDateTimeFilter))
     list_select_related = ("client",)
     search_fields = ("payment_id",)

@@ -8,6 +8,7 @@ from django.utils.safestring import SafeString
 
 from config.lib.adminkit import cells
 from config.lib.adminkit.admins import ObjectAdmin
+from config.lib.adminkit.export_columns import field, fields
 from config.lib.adminkit.links import linked
 from config.lib.adminkit.pages import Page, facts
 from payouts.models import ClientChange
@@ -18,6 +19,11 @@ class ClientChangeAdmin(ObjectAdmin[ClientChange]):
     explanation = "Who changed what of a client, and why; what a new one begins with are changes from nothing."
     list_display = ("who", "field", "before_shown", "after_shown", "actor", "changed")
     list_select_related = ("client",)
+    exported = (
+        *fields("id"),
+        field("client_id", "client.external_id"),
+        *fields("field", "before", "after", "actor", "reason", "created_at"),
+    )
     list_filter = ("field",)
     search_fields = ("=client__external_id",)
     search_help_text = "a client's id"

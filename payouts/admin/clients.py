@@ -18,6 +18,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from config.lib import audit
 from config.lib.adminkit import cells
 from config.lib.adminkit.admins import ListAdmin
+from config.lib.adminkit.export_columns import field, fields
 from config.lib.adminkit.links import linked, list_of
 from config.lib.adminkit.operations import Button
 from config.lib.adminkit.pages import Facts, Table, columns, facts
@@ -70,6 +71,12 @@ class ClientForm(_ClientModelForm):
 class ClientAdmin(ListAdmin[Client]):
     explanation = "Whom we owe: its payout strategy, destination and fee. Changes apply to what comes after them."
     list_display = ("client_id", "name", "strategy", "destination", "threshold", "fee", "since")
+    exported = (
+        field("client_id", "external_id"),
+        *fields("name", "strategy", "wallet_address", "payout_currency", "payout_network", "payout_threshold_usd"),
+        field("own_fee_percent", "fee_percent"),
+        *fields("fee_percent_in_force", "created_at"),
+    )
     list_filter = ("strategy",)
     search_fields = ("=external_id", "name")
     search_help_text = "a client's id, or a part of its name"

@@ -13,6 +13,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from config.lib.adminkit import cells
 from config.lib.adminkit.admins import ObjectAdmin
+from config.lib.adminkit.export_columns import field, fields
 from config.lib.adminkit.links import linked
 from config.lib.adminkit.operations import Done, Operation, OperationForm
 from config.lib.adminkit.pages import Page, facts
@@ -92,6 +93,12 @@ CANCEL: Operation[DestinationChange] = Operation(
 class DestinationChangeAdmin(ObjectAdmin[DestinationChange]):
     explanation = "Where clients are paid from some day on. A change waits, so that its owner can see and cancel it."
     list_display = ("who", "state_shown", "goes_to", "requested_by", "requested", "effective")
+    exported = (
+        *fields("id"),
+        field("client_id", "client.external_id"),
+        *fields("state", "wallet_address", "payout_currency", "payout_network", "requested_by", "reason"),
+        *fields("created_at", "effective_at", "applied_at", "cancelled_at", "cancelled_by"),
+    )
     list_select_related = ("client",)
     search_fields = ("=client__external_id", "=wallet_address")
     search_help_text = "a client's id, or the whole new address"

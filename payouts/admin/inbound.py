@@ -15,6 +15,7 @@ from unfold.contrib.filters.admin import RangeDateTimeFilter
 
 from config.lib.adminkit import cells
 from config.lib.adminkit.admins import ObjectAdmin, StatusChangeAdmin
+from config.lib.adminkit.export_columns import field, fields
 from config.lib.adminkit.links import linked
 from config.lib.adminkit.pages import Facts, Page, Raw, facts, history, raw
 from config.lib.exact_json import InexactJsonError, loads_exact
@@ -59,6 +60,12 @@ class ErrorFilter(TextFilter):
 class InboundEventAdmin(ObjectAdmin[InboundEvent]):
     explanation = "Every delivery, stored before it is trusted, with what became of it."
     list_display = ("event", "source", "authentic", "result", "payment", "attempts", "error_start", "received")
+    # Neither body nor headers: they are read one at a time, on their event's page.
+    exported = (
+        *fields("id", "source", "event_id", "verdict", "outcome"),
+        field("payment_id", "accumulation.payment_id"),
+        *fields("attempts", "error", "received_at"),
+    )
     list_filter = (UnsettledFilter, "outcome", "verdict", "source", ErrorFilter, ("received_at", RangeDateTimeFilter))
     list_select_related = ("accumulation",)
     search_fields = ("=named_payment_id",)

@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 
 from config.lib.adminkit import cells
 from config.lib.adminkit.admins import ObjectAdmin, StatusChangeAdmin
+from config.lib.adminkit.export_columns import fields
 from config.lib.adminkit.links import linked
 from config.lib.adminkit.operations import Done, Operation, describe_state
 from config.lib.adminkit.pages import Page, Table, columns, facts, history
@@ -48,6 +49,11 @@ CLOSE_REVIEW: Operation[NowPayment] = Operation(
 class NowPaymentAdmin(ObjectAdmin[NowPayment]):
     explanation = "Each payment at NOWPayments: the furthest that was ever heard of it, and what it became here."
     list_display = ("payment", "state", "order", "asked", "outcome", "booked", "question", "age")
+    exported = (
+        *fields("payment_id", "parent_payment_id", "status", "order_id", "price_amount", "price_currency"),
+        *fields("pay_amount", "pay_currency", "actually_paid", "outcome_amount", "outcome_currency"),
+        *fields("valued_usd", "eth_usd", "accumulation_id", "review_reason", "provider_updated_at", "created_at"),
+    )
     list_filter = ("status",)
     list_select_related = ("accumulation",)
     search_fields = ("=payment_id", "=parent_payment_id")

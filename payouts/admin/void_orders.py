@@ -12,6 +12,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from config.lib.adminkit import cells
 from config.lib.adminkit.admins import ObjectAdmin
+from config.lib.adminkit.export_columns import fields
 from config.lib.adminkit.links import linked
 from config.lib.adminkit.operations import Done, Operation, OperationForm
 from config.lib.adminkit.pages import Page, facts
@@ -58,6 +59,7 @@ VOID: Operation[None] = Operation(
 class VoidOrderAdmin(ObjectAdmin[VoidOrder]):
     explanation = "The word that a payment is void, where it came before the payment; that is then recorded as void."
     list_display = ("payment_id", "source", "came", "requested_by", "asked")
+    exported = fields("source", "payment_id", "reason", "requested_by", "created_at", "accumulation_id")
     list_select_related = ("accumulation",)
     search_fields = ("=payment_id",)
     ordering = ("-id",)

@@ -14,6 +14,7 @@ from unfold.contrib.filters.admin import RangeDateTimeFilter
 
 from config.lib.adminkit import cells
 from config.lib.adminkit.admins import ObjectAdmin
+from config.lib.adminkit.export_columns import field, fields
 from config.lib.adminkit.links import linked, linked_id
 from config.lib.adminkit.pages import Page, Raw, facts, raw
 from payouts.admin.webhook_endpoints import tries_of
@@ -50,6 +51,14 @@ class WebhookDeliveryAdmin(ObjectAdmin[WebhookDelivery]):
         "Every event that an endpoint is told, written in the transaction in which it happened; kept for 60 days."
     )
     list_display = ("event_name", "endpoint_link", "payment", "state_shown", "attempts", "happened", "delivered")
+    # Not what is sent: one event's page shows it.
+    exported = (
+        field("webhook_id", "message_id"),
+        *fields("event"),
+        field("endpoint", "endpoint.name"),
+        field("payment_id", "accumulation.payment_id"),
+        *fields("batch_id", "state", "attempts", "created_at", "resent_at", "delivered_at", "given_up_at"),
+    )
     list_filter = (StateFilter, "event", "endpoint", ("created_at", RangeDateTimeFilter))
     list_select_related = ("endpoint", "accumulation")
     search_fields = ("=accumulation__payment_id",)
@@ -125,6 +134,13 @@ class WebhookAttemptAdmin(ObjectAdmin[WebhookAttempt]):
         "Each request that was made, written down before it left; one without an outcome is of a process that died."
     )
     list_display = ("started", "endpoint", "event", "result", "status_code", "took", "error_start")
+    exported = (
+        *fields("id"),
+        field("endpoint", "endpoint.name"),
+        field("webhook_id", "delivery.message_id"),
+        field("event", "delivery.event"),
+        *fields("outcome", "status_code", "duration_ms", "error", "started_at", "ended_at"),
+    )
     list_filter = ("endpoint", "status_code")
     list_select_related = ("endpoint", "delivery")
     ordering = ("-id",)

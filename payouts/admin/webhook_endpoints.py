@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 
 from config.lib.adminkit import cells, charts
 from config.lib.adminkit.admins import ObjectAdmin, StatusChangeAdmin
+from config.lib.adminkit.export_columns import field, fields
 from config.lib.adminkit.links import linked, list_of
 from config.lib.adminkit.pages import Page, Table, columns, facts, history
 from payouts.admin.webhook_operations import (
@@ -42,6 +43,13 @@ _TRIES_SHOWN = 20
 class WebhookEndpointAdmin(ObjectAdmin[WebhookEndpoint]):
     explanation = "Addresses outside that are told of payments' events, each in their order, until it takes them."
     list_display = ("name", "target", "asks_for", "state", "success", "waits", "last_taken", "made")
+    exported = (
+        *fields("id", "name", "host"),
+        field("url", permission=MAY_CHANGE),
+        field("events", lambda endpoint: " ".join(endpoint.events)),
+        field("client_id", "client.external_id"),
+        *fields("status", "disabled_reason", "failures", "last_error", "last_success_at", "created_by", "created_at"),
+    )
     list_filter = ("status",)
     list_select_related = ("client",)
     search_fields = ("name", "=url")

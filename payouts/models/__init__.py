@@ -8,6 +8,7 @@ from payouts.models.api_key import ApiKey, Scope
 from payouts.models.client import Client, Strategy
 from payouts.models.client_change import ClientChange
 from payouts.models.destination import DestinationChange
+from payouts.models.export import Export
 from payouts.models.failed_tries import FailedTries, RejectedDeliveries, TryKind
 from payouts.models.inbound import (
     NOWPAYMENTS_SOURCE,
@@ -60,6 +61,7 @@ __all__ = (
     "ClientChange",
     "DestinationChange",
     "EndpointStatus",
+    "Export",
     "FailedTries",
     "InboundEvent",
     "InboundEventStatusChange",

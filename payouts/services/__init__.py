@@ -12,6 +12,7 @@ from payouts.services.clients import (
 )
 from payouts.services.destinations import NETWORKS, check_destination
 from payouts.services.drafts import AmountTooSmallError
+from payouts.services.exports import record_export, record_refused_export
 from payouts.services.facts import InvalidJsonError, PaymentFacts, facts_of, read_facts
 from payouts.services.failed_tries import (
     forget_failed_tries,
@@ -104,7 +105,9 @@ __all__ = (
     "is_from_nowpayments",
     "process_notification",
     "read_facts",
+    "record_export",
     "record_payment",
+    "record_refused_export",
     "rejected_totals",
     "replay_event",
     "replayable_events",

@@ -53,10 +53,16 @@
   // A second click while the first submission is under way would only be refused.
   document.addEventListener("submit", function (event) {
     const button = event.target.closest(".s-form") && event.target.querySelector("button[type=submit]");
-    if (button) setTimeout(function () { button.disabled = true; }, 0);
+    if (!button) return;
+    setTimeout(function () { button.disabled = true; }, 0);
+    // A download leaves the page where it is, and tells it nothing: soon another may be asked for.
+    const note = event.target.querySelector(".s-downloading");
+    if (!note) return;
+    note.hidden = false;
+    setTimeout(function () { button.disabled = false; }, 5000);
   });
 
-  // `g` then a letter goes somewhere; `/` searches. Nothing that moves money has a key.
+  // `g` then a letter goes somewhere; `/` searches; `e` leads to the export. Nothing that moves money has a key.
   const places = { o: "", n: "needs-me/", b: "batches/batchconversion/", a: "payouts/accumulation/",
     p: "hostpay/hostpayment/", t: "hostpay/transaction/", c: "batches/thresholdcheck/" };
   let isGoing = false;
@@ -72,6 +78,9 @@
       const home = document.querySelector("#site-name a");
       if (home) window.location.assign(home.getAttribute("href") + places[event.key]);
     }
+    const keyed = isGoing ? null : [...document.querySelectorAll("a[aria-keyshortcuts]")]
+      .find(function (link) { return link.getAttribute("aria-keyshortcuts") === event.key; });
+    if (keyed) keyed.click();
     isGoing = event.key === "g";
   });
 

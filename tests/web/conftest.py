@@ -54,6 +54,7 @@ def operator(db: None) -> Client:
                 "change_client",
                 "add_webhookendpoint",
                 "change_webhookendpoint",
+                "add_export",
             )
         )
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
@@ -14,7 +16,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
 from hostpay.models import Reconciliation
-from payouts.models import InboundEvent
+from payouts.models import Export, InboundEvent
 from tests.lib.browsers import CHROMIUM
 from tests.web.scene import Scene, play
 
@@ -84,6 +86,9 @@ def test_it_opens_without_an_error_or_an_outside_request(
         reverse("admin:payouts_webhookdelivery_changelist"),
         reverse("admin:payouts_webhookdelivery_change", args=(stage.given_up.pk,)),
         reverse("admin:payouts_webhookattempt_changelist"),
+        f"{reverse('admin:payouts_accumulation_export')}?status__exact=pending&q=nobody",
+        reverse("admin:batches_batchconversion_export_table", args=(stage.done.pk, "members")),
+        reverse("admin:payouts_export_changelist"),
     ]
     for width in (1440, 390):
         with watched(browser, live_server, viewport={"width": width, "height": 900}) as (page, wrong):
@@ -107,6 +112,28 @@ def test_it_holds_an_accumulation_by_hand(browser: Browser, live_server: LiveSer
         assert wrong == []
     it.refresh_from_db()
     assert (it.status, it.hold_reason) == ("held", "the customer asked")
+
+
+def test_f73_it_downloads_a_list_by_the_key_e_as_it_is_filtered(
+    browser: Browser, live_server: LiveServer, stage: Scene, tmp_path: Path
+) -> None:
+    with watched(browser, live_server, accept_downloads=True) as (page, wrong):
+        page.goto(f"{live_server.url}{reverse('admin:payouts_accumulation_changelist')}?status__exact=held")
+        page.keyboard.press("e")
+        page.wait_for_url("**/payouts/accumulation/export/?status__exact=held")
+        assert page.get_by_text("1 row", exact=True).is_visible()
+        # The log-in was just now.
+        assert page.locator("input[type=password]").count() == 0
+        with page.expect_download() as waiting:
+            page.get_by_role("button", name="Download CSV").click()
+        waiting.value.save_as(tmp_path / "file.csv")
+        assert page.get_by_text("The file is being made.").is_visible()
+        assert waiting.value.suggested_filename.endswith("-1-rows.csv")
+        assert wrong == []
+    with (tmp_path / "file.csv").open(encoding="utf-8-sig", newline="") as file:
+        (row,) = csv.DictReader(file, strict=True)
+    assert (row["payment_id"], row["gross_usd"]) == (stage.held.payment_id, f"{stage.held.gross_usd:.8f}")
+    assert Export.objects.latest("pk").row_count == 1
 
 
 def test_it_works_without_a_script(browser: Browser, live_server: LiveServer, stage: Scene) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, cast
 
+from django.contrib import messages
 from django.contrib.admin import ShowFacets, display
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import unquote
+from django.contrib.admin.views.main import PAGE_VAR
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
@@ -17,6 +20,8 @@ from django.utils.safestring import SafeString
 from unfold.paginator import InfinitePaginator
 
 from config.lib.adminkit import cells
+from config.lib.adminkit.export_columns import ExportColumn, ObjectExport, field, fields
+from config.lib.adminkit.exports import ExportSite, Wanted, export, may_export, narrowed_by
 from config.lib.adminkit.links import linked
 from config.lib.adminkit.operations import Button, Operation, Place, SpendsTokens, button, operate
 from config.lib.adminkit.pages import Page, facts, raw
@@ -34,7 +39,10 @@ else:
 
 
 class ListAdmin(ModelAdmin[M]):
-    """A list for operators: no counts, no bulk actions; operations on the list as a whole stand above it."""
+    """A list for operators: no counts, no bulk actions; operations on the list as a whole stand above it.
+
+    One that names the columns of its rows in `exported` can be taken out as a table, as it is filtered and searched.
+    """
 
     actions = None
     # `count(*)` over a million rows costs more than the page itself.
@@ -45,6 +53,7 @@ class ListAdmin(ModelAdmin[M]):
     list_filter_submit = True
     empty_value_display = cells.NOTHING
     list_operations: ClassVar[Sequence[Operation[None]]] = ()
+    exported: ClassVar[Sequence[ExportColumn]] = ()
     # A sentence above the list: what these rows are.
     explanation: ClassVar[str] = ""
     list_before_template = "admin/list_head.html"
@@ -52,14 +61,17 @@ class ListAdmin(ModelAdmin[M]):
     def get_urls(self) -> list[URLPattern]:
         prefix = f"{self.opts.app_label}_{self.opts.model_name}"
         wrap = self.admin_site.admin_view
-        return [path("do/<slug:name>/", wrap(self.list_operation_view), name=f"{prefix}_do"), *super().get_urls()]
+        mine = [path("do/<slug:name>/", wrap(self.list_operation_view), name=f"{prefix}_do")]
+        if self.exported:
+            mine.append(path("export/", wrap(self.export_view), name=f"{prefix}_export"))
+        return [*mine, *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         return super().changelist_view(
             request,
             {
                 **(extra_context or {}),
-                "list_buttons": self.list_buttons(request),
+                "list_buttons": [*self.list_buttons(request), *self._export_buttons(request)],
                 "explanation": self.explanation,
             },
         )
@@ -81,6 +93,37 @@ class ListAdmin(ModelAdmin[M]):
             place=self._place(self.opts.label_lower, self.page_url("changelist")),
         )
 
+    def export_view(self, request: HttpRequest) -> HttpResponse | FileResponse:
+        """The rows of the list as its address narrows it: all its pages, in its order."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        narrowed = request.GET.copy()
+        # All pages, whichever of them was open.
+        narrowed.pop(PAGE_VAR, None)
+        request.GET = narrowed  # type: ignore[assignment]
+        try:
+            shown = self.get_changelist_instance(request)
+        except IncorrectLookupParameters:
+            messages.error(request, "The list has no such filter, so nothing was exported.")
+            return HttpResponseRedirect(self.page_url("changelist"))
+        wanted = Wanted(
+            title=str(self.opts.verbose_name_plural),
+            subject=self.opts.label_lower,
+            file_stem=f"sluice-{self.opts.model_name}",
+            columns=self.exported,
+            rows=shown.queryset,
+            filters=narrowed_by(request),
+            back_url=_with_query(self.page_url("changelist"), request),
+            opts=self.opts,
+        )
+        return export(request, wanted=wanted, site=cast("ExportSite", self.admin_site))
+
+    def _export_buttons(self, request: HttpRequest) -> list[Button]:
+        if not self.exported or not may_export(request):
+            return []
+        url = _with_query(self.page_url("export"), request)
+        return [Button(label="Export", icon="download", url=url, key="e")]
+
     def _place(self, key: str, back_url: str) -> Place:
         return Place(key=key, site=cast("SpendsTokens", self.admin_site), back_url=back_url, opts=self.opts)
 
@@ -94,6 +137,8 @@ class ObjectAdmin(ListAdmin[M]):
     """Shows its objects and what can be done with them; nobody adds, edits or deletes here, superusers included."""
 
     operations: ClassVar[Sequence[Operation[Any]]] = ()
+    # Tables of the object's page that can be taken out.
+    exports: ClassVar[Sequence[ObjectExport[Any]]] = ()
 
     def page(self, request: HttpRequest, obj: M) -> Page:
         """What the object's page shows. Each admin draws its own."""
@@ -112,7 +157,9 @@ class ObjectAdmin(ListAdmin[M]):
         prefix = f"{self.opts.app_label}_{self.opts.model_name}"
         view = self.admin_site.admin_view(self.operation_view)
         operation = path("<path:object_id>/do/<slug:name>/", view, name=f"{prefix}_operate")
-        return [operation, *super().get_urls()]
+        exporting = self.admin_site.admin_view(self.object_export_view)
+        table = path("<path:object_id>/export/<slug:name>/", exporting, name=f"{prefix}_export_table")
+        return [operation, table, *super().get_urls()]
 
     def change_view(
         self,
@@ -141,7 +188,37 @@ class ObjectAdmin(ListAdmin[M]):
             button(operation, obj, self.page_url("operate", obj.pk, operation.name), request.user)
             for operation in self.operations
         )
-        return [each for each in offered if each is not None]
+        return [*(each for each in offered if each is not None), *self._table_buttons(request, obj)]
+
+    def object_export_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse | FileResponse:
+        """One of `exports`."""
+        obj = self._visible(request, object_id)
+        table = _named(self.exports, name)
+        wanted = Wanted(
+            title=f"{table.label} of {obj}",
+            subject=f"{self.opts.label_lower}:{obj.pk} {table.name}",
+            file_stem=f"sluice-{self.opts.model_name}-{obj.pk}-{table.name}",
+            columns=table.columns,
+            rows=table.rows(obj),
+            filters={},
+            back_url=self.page_url("change", obj.pk),
+            opts=self.opts,
+            original=obj,
+        )
+        return export(request, wanted=wanted, site=cast("ExportSite", self.admin_site))
+
+    def _table_buttons(self, request: HttpRequest, obj: M) -> list[Button]:
+        if not may_export(request):
+            return []
+        return [
+            Button(
+                label=f"Export {table.label}",
+                icon="download",
+                url=self.page_url("export_table", obj.pk, table.name),
+                key="" if position else "e",
+            )
+            for position, table in enumerate(self.exports)
+        ]
 
     def operation_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
         """Ask for, then do, one of `operations`."""
@@ -175,6 +252,11 @@ class StatusChangeAdmin(ObjectAdmin[StatusChange]):
     ordering = ("-id",)
     sortable_by = ()
     explanation = "Written with every move, in the same transaction, and never changed."
+    exported = (
+        *fields("id", "created_at"),
+        field("object_id", "subject_id"),
+        *fields("from_status", "to_status", "actor", "reason"),
+    )
 
     def at(self, change: StatusChange) -> SafeString:
         return cells.when(change.created_at)
@@ -205,8 +287,23 @@ class StatusChangeAdmin(ObjectAdmin[StatusChange]):
         )
 
 
-def _named(operations: Sequence[Operation[Any]], name: str) -> Operation[Any]:
-    for operation in operations:
-        if operation.name == name:
-            return operation
-    raise Http404(f"no operation {name}")
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+N = TypeVar("N", bound=_Named)
+
+
+def _named(offered: Sequence[N], name: str) -> N:
+    for each in offered:
+        if each.name == name:
+            return each
+    raise Http404(f"nothing called {name}")
+
+
+def _with_query(url: str, request: HttpRequest) -> str:
+    """The address, narrowed as the request's is; not its page."""
+    query = request.GET.copy()
+    query.pop(PAGE_VAR, None)
+    return f"{url}?{query.urlencode()}" if query else url

@@ -104,13 +104,14 @@ class Operation(Generic[M]):
 
 @dataclass(frozen=True, kw_only=True)
 class Button:
-    """An operation as a page shows it: a link, or grey with the reason."""
+    """An operation as a page shows it: a link, or grey with the reason; `key` is what it is reached by on a keyboard."""
 
     label: str
     icon: str
     url: str
     why_not: str = ""
     is_grave: bool = False
+    key: str = ""
 
 
 class SpendsTokens(Protocol):
