@@ -23,6 +23,8 @@ from payouts.models import NOWPAYMENTS_SOURCE, InboundEvent, NowPayment, NowPaym
 def _consequence(payment: NowPayment) -> str:
     if payment.accumulation_id is not None:
         return f"The question is settled; what was booked stays as it is. It was: {payment.review_reason}"
+    if payment.set_aside_at is not None:
+        return f"Payment {payment.payment_id} stays set aside, and nothing is booked. It was: {payment.review_reason}"
     return (
         f"Payment {payment.payment_id} is tried again at once with what is stored of it, and booked if nothing else"
         f" stands against that. The question was: {payment.review_reason}"
@@ -45,6 +47,51 @@ CLOSE_REVIEW: Operation[NowPayment] = Operation(
 )
 
 
+def _set_aside(payment: NowPayment, actor: Actor, given: dict[str, Any]) -> Done:
+    services.set_aside(payment=payment, actor=actor, reason=given["reason"])
+    return Done(message=f"Payment {payment.payment_id} is set aside.")
+
+
+def _why_not_set_aside(payment: NowPayment) -> str:
+    if payment.accumulation_id is not None:
+        return "It is booked: hold or void its accumulation."
+    return "It is set aside already." if payment.set_aside_at is not None else ""
+
+
+SET_ASIDE: Operation[NowPayment] = Operation(
+    name="set-aside",
+    label="Book nothing for it",
+    icon="block",
+    is_grave=True,
+    consequence=lambda payment: (
+        f"Nothing is ever booked for payment {payment.payment_id} of {payment.order_id or 'nobody named'}, whatever"
+        " NOWPayments tells of it; what is owed for it must be settled otherwise, say where. It can be taken up again."
+        + (f" The question was: {payment.review_reason}" if payment.review_reason else "")
+    ),
+    why_not=_why_not_set_aside,
+    seen=describe_state,
+    run=_set_aside,
+)
+
+
+def _take_up(payment: NowPayment, actor: Actor, given: dict[str, Any]) -> Done:
+    services.take_up_again(payment=payment, actor=actor, reason=given["reason"])
+    return Done(message=f"Payment {payment.payment_id} is taken up again.")
+
+
+TAKE_UP_AGAIN: Operation[NowPayment] = Operation(
+    name="take-up-again",
+    label="Take it up again",
+    icon="undo",
+    consequence=lambda payment: (
+        f"Payment {payment.payment_id} is tried again with what is stored of it, and booked once its money has arrived."
+    ),
+    why_not=lambda payment: "" if payment.set_aside_at is not None else "It is not set aside.",
+    seen=describe_state,
+    run=_take_up,
+)
+
+
 @admin.register(NowPayment)
 class NowPaymentAdmin(ObjectAdmin[NowPayment]):
     explanation = "Each payment at NOWPayments: the furthest that was ever heard of it, and what it became here."
@@ -52,15 +99,23 @@ class NowPaymentAdmin(ObjectAdmin[NowPayment]):
     exported = (
         *fields("payment_id", "parent_payment_id", "status", "order_id", "price_amount", "price_currency"),
         *fields("pay_amount", "pay_currency", "actually_paid", "outcome_amount", "outcome_currency"),
-        *fields("valued_usd", "eth_usd", "accumulation_id", "review_reason", "provider_updated_at", "created_at"),
+        *fields(
+            "valued_usd",
+            "eth_usd",
+            "accumulation_id",
+            "review_reason",
+            "set_aside_at",
+            "provider_updated_at",
+            "created_at",
+        ),
     )
-    list_filter = ("status",)
+    list_filter = ("status", "review_cause")
     list_select_related = ("accumulation",)
     search_fields = ("=payment_id", "=parent_payment_id")
     search_help_text = "NOWPayments' whole number of the payment, or of its parent"
     ordering = ("-id",)
     sortable_by = ()
-    operations = (CLOSE_REVIEW,)
+    operations = (CLOSE_REVIEW, SET_ASIDE, TAKE_UP_AGAIN)
 
     def payment(self, payment: NowPayment) -> SafeString:
         return format_html("<code>{}</code>", payment.payment_id)
@@ -109,6 +164,7 @@ class NowPaymentAdmin(ObjectAdmin[NowPayment]):
                 ),
                 facts(
                     "Where it stands",
+                    ("Set aside", cells.when(obj.set_aside_at)),
                     ("Provider's time", cells.when(obj.provider_updated_at)),
                     ("Told by", linked(obj.event)),
                     ("Looked at again", cells.when(obj.next_action_at)),

@@ -26,6 +26,7 @@ from payouts.models.nowpayments import (
     NowPayment,
     NowPaymentStatus,
     NowPaymentStatusChange,
+    ReviewCause,
 )
 from payouts.models.request_key import RequestKey
 from payouts.models.void_order import VoidOrder
@@ -71,6 +72,7 @@ __all__ = (
     "Outcome",
     "RejectedDeliveries",
     "RequestKey",
+    "ReviewCause",
     "Scope",
     "Strategy",
     "TryKind",

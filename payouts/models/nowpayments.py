@@ -43,6 +43,17 @@ ARRIVED = (NowPaymentStatus.PARTIALLY_PAID, NowPaymentStatus.FINISHED)
 RANK: dict[str, int] = {word.value: place for place, word in enumerate(Word)}
 
 
+class ReviewCause(models.TextChoices):
+    """Why a person must look, the graver the later: of several, a review has the gravest."""
+
+    REFUSED = "refused", "its booking was refused"
+    UNANSWERED = "unanswered", "what is needed was not answered"
+    STALE = "stale", "nothing more is heard of it"
+    UNKNOWN_WORD = "unknown_word", "a word that we do not know"
+    NEWS = "news", "it went on after it was decided"
+    CONFLICT = "conflict", "it is told in two ways"
+
+
 class NowPaymentQuerySet(models.QuerySet["NowPayment"]):
     def due(self, now: datetime) -> NowPaymentQuerySet:
         """Those that something should be done for, longest due first."""
@@ -56,8 +67,9 @@ class NowPayment(Lifecycle):
     """One payment at NOWPayments: the latest that is known of it, and the accumulation it became.
 
     `status` is the furthest word heard, in whatever order the words came, and the figures are those told with it.
-    `review_reason` says what a person must decide; until then nothing is credited. `next_action_at` is when a worker
-    looks at it again; a worker that takes it up moves that time ahead as its lease.
+    `review_reason` says what a person must decide; until then nothing is credited. A payment that was set aside is never
+    booked, unless a person takes it up again. `next_action_at` is when a worker looks at it again; a worker that takes it
+    up moves that time ahead as its lease.
     """
 
     edges: ClassVar[Edges] = {
@@ -88,7 +100,7 @@ class NowPayment(Lifecycle):
 
     eth_usd = usd_field(null=True, blank=True, help_text="The price of one ETH by which the outcome was valued.")
     valued_usd = usd_field(
-        null=True, blank=True, help_text="What the outcome is worth, where the asked price does not say it."
+        null=True, blank=True, help_text="What the outcome is worth; owed where the asked price is not."
     )
     # What told of the present status and figures.
     event = models.ForeignKey(InboundEvent, on_delete=models.PROTECT, related_name="+")
@@ -101,7 +113,11 @@ class NowPayment(Lifecycle):
     attempts = models.PositiveIntegerField(default=0, help_text="Tries of the present step that failed.")
     last_error = models.TextField(blank=True)
     review_reason = models.TextField(blank=True)
+    review_cause = models.CharField(max_length=16, choices=ReviewCause.choices, blank=True, db_default="")
     review_since = models.DateTimeField(null=True, blank=True)
+    set_aside_at = models.DateTimeField(
+        null=True, blank=True, help_text="When a person decided to book nothing for it."
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     objects = NowPaymentQuerySet.as_manager()
@@ -116,11 +132,21 @@ class NowPayment(Lifecycle):
                 | (~Q(review_reason="") & Q(review_since__isnull=False)),
                 name="now_payment_review_has_a_time",
             ),
+            models.CheckConstraint(
+                condition=Q(review_reason="", review_cause="")
+                | (~Q(review_reason="") & Q(review_cause__in=ReviewCause.values)),
+                name="now_payment_review_has_a_cause",
+            ),
+            models.CheckConstraint(
+                condition=Q(set_aside_at__isnull=True) | Q(accumulation__isnull=True),
+                name="now_payment_set_aside_is_not_booked",
+            ),
             # Nothing waits for nobody: money that is not booked has somebody or a time to look at it.
             models.CheckConstraint(
                 condition=~Q(status__in=(*UNFINISHED, *ARRIVED))
                 | Q(accumulation__isnull=False)
                 | Q(next_action_at__isnull=False)
+                | Q(set_aside_at__isnull=False)
                 | ~Q(review_reason=""),
                 name="now_payment_waits_for_somebody",
             ),

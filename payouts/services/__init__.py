@@ -29,7 +29,9 @@ from payouts.services.nowpayments import (
     ingest_payment,
     is_from_nowpayments,
     process_notification,
+    set_aside,
     store_notification,
+    take_up_again,
     waiting_notifications,
 )
 from payouts.services.recording import (
@@ -112,10 +114,12 @@ __all__ = (
     "replay_event",
     "replayable_events",
     "request_destination_change",
+    "set_aside",
     "settle_sent_again",
     "store_notification",
     "take_payment",
     "take_turn_to_log_in",
+    "take_up_again",
     "turn_away",
     "unhold_accumulation",
     "unsettled_events",

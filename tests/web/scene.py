@@ -274,6 +274,7 @@ def _others(payment: HostPayment, accumulation: Accumulation) -> None:
         order_id="client-1:user-1",
         event=told,
         review_reason="No client has the id client-1.",
+        review_cause="refused",
         review_since=now,
     )
     asked.record_birth(actor=ACTOR, reason="NOWPayments told of it")

@@ -37,7 +37,9 @@ def hostile(scene: Scene) -> Scene:
     now = timezone.now()
     HostPayment.objects.filter(pk=scene.stuck.pk).update(last_error=SCRIPT, review_reason=BREAKOUT, review_since=now)
     ExchangeOrder.objects.update(provider_status=SCRIPT, latest_answer={"message": SCRIPT})
-    NowPayment.objects.update(review_reason=SCRIPT, review_since=now, order_id=BREAKOUT, last_error=SCRIPT)
+    NowPayment.objects.update(
+        review_reason=SCRIPT, review_cause="refused", review_since=now, order_id=BREAKOUT, last_error=SCRIPT
+    )
     ServiceHealth.objects.update(last_error=SCRIPT)
     return scene
 

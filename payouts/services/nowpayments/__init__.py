@@ -8,7 +8,7 @@ from payouts.services.nowpayments.following import (
 )
 from payouts.services.nowpayments.noticing import process_notification
 from payouts.services.nowpayments.receiving import is_from_nowpayments, store_notification, waiting_notifications
-from payouts.services.nowpayments.reviewing import close_review
+from payouts.services.nowpayments.reviewing import close_review, set_aside, take_up_again
 
 __all__ = (
     "advance_payment",
@@ -18,6 +18,8 @@ __all__ = (
     "is_from_nowpayments",
     "process_notification",
     "replay_notification",
+    "set_aside",
     "store_notification",
+    "take_up_again",
     "waiting_notifications",
 )

@@ -18,6 +18,7 @@ from payouts.models import (
     NowPayment,
     NowPaymentStatus,
     Outcome,
+    ReviewCause,
 )
 from payouts.providers.nowpayments import BadReferenceError, read_reference
 from payouts.services.claims import hold_accumulation
@@ -79,7 +80,7 @@ def refuse(*, payment: NowPayment, refusal: SluiceError, actor: Actor) -> None:
         if not _is_as_seen(row, payment):
             return
         NowPayment.objects.filter(pk=row.pk).update(last_error=str(refusal)[:2000])
-        open_review(payment=row, actor=actor, reason=str(refusal)[:1000])
+        open_review(payment=row, actor=actor, cause=ReviewCause.REFUSED, reason=str(refusal)[:1000])
         NowPayment.objects.filter(pk=row.pk).update(next_action_at=None)
         InboundEvent.objects.filter(pk=row.event_id).update(outcome=Outcome.REFUSED, error=str(refusal)[:2000])
     count_refusals(source=NOWPAYMENTS_SOURCE, codes=[refusal.code])
@@ -102,7 +103,7 @@ def take_back(*, payment: NowPayment, actor: Actor) -> None:
             return
         accumulation.note(actor=actor, reason="NOWPayments refunded the payment")
         reason = f"NOWPayments refunded it while its accumulation is {accumulation.status}."
-        open_review(payment=row, actor=actor, reason=reason)
+        open_review(payment=row, actor=actor, cause=ReviewCause.NEWS, reason=reason)
 
 
 def _facts(payment: NowPayment) -> PaymentFacts:
@@ -138,6 +139,7 @@ def _is_as_seen(row: NowPayment, seen: NowPayment) -> bool:
     return (
         row.accumulation_id is None
         and not row.review_reason
+        and row.set_aside_at is None
         and row.status in ARRIVED
         and all(getattr(row, name) == getattr(seen, name) for name in _DECISIVE)
     )

@@ -15,16 +15,28 @@ from config.lib.errors import PermanentError, RefusedError, TransientError
 from config.lib.lifecycle import StaleRowError
 from hostpay.services import PausedError
 from payouts import gateways
-from payouts.models import ARRIVED, UNFINISHED, Accumulation, InboundEvent, NowPayment, NowPaymentStatus
+from payouts.models import (
+    ARRIVED,
+    UNFINISHED,
+    Accumulation,
+    InboundEvent,
+    NowPayment,
+    NowPaymentStatus,
+    Outcome,
+    ReviewCause,
+)
 from payouts.providers.nowpayments import BadNoticeError, PaymentNotFoundError, PaymentNotice, read_payment
 from payouts.services.nowpayments.booking import REFUSALS, book, refuse, take_back
 from payouts.services.nowpayments.noticing import process_notification, take_answer
-from payouts.services.nowpayments.reviewing import close_review, open_review
+from payouts.services.nowpayments.reviewing import end_by_retry, open_review, refuse_retry
 from payouts.services.nowpayments.schedule import STALE_AFTER, STALE_AGAIN, lease_end, next_look, next_try
 from payouts.services.nowpayments.valuing import lacks_value, value_of_outcome
 
 # Asked, told to be finished, booked: a payment that takes more steps goes in circles.
 _MOST_STEPS_AT_ONCE = 4
+# What a person need not decide, once it was tried again and went well; a question of another kind stays open.
+_ENDED_BY_REPLAY = (ReviewCause.REFUSED,)
+_ENDED_BY_ASKING = (ReviewCause.REFUSED, ReviewCause.UNANSWERED, ReviewCause.STALE)
 # A finished payment whose outcome is not told yet: asked so often before a person is.
 _MOST_LOOKS_FOR_OUTCOME = 6
 
@@ -55,14 +67,14 @@ def ingest_payment(*, payment_id: str, actor: Actor) -> NowPayment:
     Raises:
         PaymentNotFoundError: there is none under our key.
         BadNoticeError: the answer is none about this payment.
+        RefusedError: what it said is kept, but a person must decide first.
         TransientError, PermanentError: the provider did not answer.
     """
     body, told = _ask(payment_id)
     payment = take_answer(body=body, told=told, actor=actor, keeps_always=True)
     if payment is None:
         raise BadNoticeError(f"The answer for payment {payment_id} was not kept.")
-    if payment.review_reason and payment.accumulation_id is None:
-        close_review(payment=payment, actor=actor, reason="asked for again")
+    end_by_retry(payment=payment, actor=actor, causes=_ENDED_BY_ASKING, reason="asked for again")
     advance_payment(payment_pk=payment.pk, actor=actor)
     return NowPayment.objects.get(pk=payment.pk)
 
@@ -73,6 +85,10 @@ def replay_notification(*, event: InboundEvent, actor: Actor) -> Accumulation | 
     Raises:
         RefusedError: a person must still mend something first; the payment says what.
     """
+    known = NowPayment.objects.filter(payment_id=event.event_id).first()
+    if known is not None and event.outcome == Outcome.REFUSED:
+        # Asked first, so that an event that stays refused is found again.
+        refuse_retry(known, causes=_ENDED_BY_REPLAY)
     pk = process_notification(event_id=event.pk, actor=actor)
     if pk is None:
         event.refresh_from_db()
@@ -80,8 +96,7 @@ def replay_notification(*, event: InboundEvent, actor: Actor) -> Accumulation | 
             raise RefusedError(why=event.error, next_step="It is kept as it came.")
         return None
     payment = NowPayment.objects.get(pk=pk)
-    if payment.review_reason and payment.accumulation_id is None:
-        close_review(payment=payment, actor=actor, reason=f"event {event.pk} was replayed")
+    end_by_retry(payment=payment, actor=actor, causes=_ENDED_BY_REPLAY, reason=f"event {event.pk} was replayed")
     advance_payment(payment_pk=pk, actor=actor)
     payment.refresh_from_db()
     if payment.accumulation is None and (payment.review_reason or payment.last_error):
@@ -104,7 +119,7 @@ def _take_step(payment: NowPayment, actor: Actor) -> None:
     except (TransientError, PausedError, StaleRowError) as error:
         _leave(payment, next_try(payment), attempts=payment.attempts + 1, last_error=str(error)[:2000])
     except (PermanentError, BadNoticeError) as error:
-        open_review(payment=payment, actor=actor, reason=str(error)[:1000])
+        open_review(payment=payment, actor=actor, cause=ReviewCause.UNANSWERED, reason=str(error)[:1000])
         _leave(payment, timezone.now() + STALE_AGAIN, last_error=str(error)[:2000])
 
 
@@ -130,7 +145,8 @@ def _look(payment: NowPayment, actor: Actor, *, again_after: timedelta | None = 
     take_answer(body=body, told=told, actor=actor)
     if payment.status in UNFINISHED and payment.created_at <= timezone.now() - STALE_AFTER:
         reason = f"It has been {payment.status} for more than {STALE_AFTER.days} days."
-        open_review(payment=NowPayment.objects.get(pk=payment.pk), actor=actor, reason=reason)
+        seen = NowPayment.objects.get(pk=payment.pk)
+        open_review(payment=seen, actor=actor, cause=ReviewCause.STALE, reason=reason)
     then = next_look(payment) if again_after is None else timezone.now() + again_after
     _leave(payment, then, looks=payment.looks + 1, attempts=0, last_error="")
 

@@ -24,6 +24,7 @@ from payouts.models import (
     NowPayment,
     NowPaymentStatus,
     Outcome,
+    ReviewCause,
     Verdict,
 )
 from payouts.providers.nowpayments import BadNoticeError, PaymentNotice, read_notice
@@ -134,8 +135,9 @@ def _apply(notice: PaymentNotice, event: InboundEvent, actor: Actor) -> tuple[No
         outcome = Outcome.NOTED
     else:
         outcome = _merge(payment, told, event, actor)
-    if not told.is_known_word:
-        open_review(payment=payment, actor=actor, reason=f"NOWPayments calls it {told.said!r}, a word we do not know.")
+    if not told.is_known_word and payment.set_aside_at is None:
+        reason = f"NOWPayments calls it {told.said!r}, a word we do not know."
+        open_review(payment=payment, actor=actor, cause=ReviewCause.UNKNOWN_WORD, reason=reason)
     if later_to_learn_of(payment, told):
         learn_of_later(payment, told, event, actor)
         outcome = Outcome.NOTED if outcome in {Outcome.LATE, Outcome.REPLAYED} else outcome
@@ -146,7 +148,9 @@ def _merge(payment: NowPayment, told: Told, event: InboundEvent, actor: Actor) -
     differing = _differing(payment, told)
     if differing:
         what = "; ".join(f"{name} was {getattr(payment, name)}, is {told.identity[name]}" for name in differing)
-        open_review(payment=payment, actor=actor, reason=f"NOWPayments tells of it differently: {what}.")
+        reason = f"NOWPayments tells of it differently: {what}."
+        if payment.set_aside_at is None:
+            open_review(payment=payment, actor=actor, cause=ReviewCause.CONFLICT, reason=reason)
         return Outcome.CONFLICT
     blanks = {name: value for name, value in told.identity.items() if value and not getattr(payment, name)}
     if told.is_parent_told and not payment.is_parent_told:
@@ -173,7 +177,7 @@ def _advance_to(payment: NowPayment, told: Told, event: InboundEvent, actor: Act
         reason=f"NOWPayments: {told.said}",
         data=shown(told),
         **_standing(told, event),
-        next_action_at=_next_look(told.status, is_booked=is_booked),
+        next_action_at=None if payment.set_aside_at else _next_look(told.status, is_booked=is_booked),
         looks=0,
         attempts=0,
         last_error="",
@@ -184,23 +188,36 @@ def _advance_to(payment: NowPayment, told: Told, event: InboundEvent, actor: Act
         open_review(
             payment=payment,
             actor=actor,
+            cause=ReviewCause.NEWS,
             reason=f"It was {came_from} when it was booked, and is finished now, {booked}."
             " Its accumulation stays held until a person decides.",
         )
+    _tell_of_news_aside(payment, actor)
 
 
 def _correct(payment: NowPayment, told: Told, event: InboundEvent, actor: Actor) -> None:
     """The same word with later figures."""
     before = {name: getattr(payment, name) for name in FIGURES}
     columns = _standing(told, event)
-    if payment.accumulation_id is None and payment.status in ARRIVED:
+    if payment.accumulation_id is None and payment.set_aside_at is None and payment.status in ARRIVED:
         columns["next_action_at"] = timezone.now()
     NowPayment.objects.filter(pk=payment.pk).update(**columns)
     payment.refresh_from_db()
     payment.note(actor=actor, reason="NOWPayments corrected its figures", data={"before": before, **shown(told)})
     if payment.accumulation_id is not None:
         reason = "NOWPayments changed its figures after they were booked; what was booked stands."
-        open_review(payment=payment, actor=actor, reason=reason)
+        open_review(payment=payment, actor=actor, cause=ReviewCause.NEWS, reason=reason)
+    _tell_of_news_aside(payment, actor)
+
+
+def _tell_of_news_aside(payment: NowPayment, actor: Actor) -> None:
+    """Who set it aside did not know of money that came since."""
+    if payment.set_aside_at is not None and payment.status in ARRIVED:
+        arrived = f"{payment.outcome_amount or 'nothing yet'} {payment.outcome_currency}".strip()
+        reason = (
+            f"It was set aside, and since then NOWPayments calls it {payment.status}, with an outcome of {arrived}."
+        )
+        open_review(payment=payment, actor=actor, cause=ReviewCause.NEWS, reason=reason)
 
 
 def _standing(told: Told, event: InboundEvent) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from config.lib.audit import Actor
 from config.lib.money import usd_text
-from payouts.models import Accumulation, InboundEvent, NowPayment, NowPaymentStatus
+from payouts.models import Accumulation, InboundEvent, NowPayment, NowPaymentStatus, ReviewCause
 from payouts.services.nowpayments.reviewing import open_review
 from payouts.services.nowpayments.told import Told
 
@@ -49,7 +49,8 @@ def learn_of_later(payment: NowPayment, told: Told, event: InboundEvent, actor: 
             fill_in(later, {"parent_payment_id": payment.payment_id}, actor)
         else:
             parents = f"{later.parent_payment_id} and {payment.payment_id}"
-            open_review(payment=later, actor=actor, reason=f"NOWPayments names two parents of it, {parents}.")
+            reason = f"NOWPayments names two parents of it, {parents}."
+            open_review(payment=later, actor=actor, cause=ReviewCause.CONFLICT, reason=reason)
 
 
 def fill_in(payment: NowPayment, news: Mapping[str, Any], actor: Actor) -> None:
@@ -67,4 +68,4 @@ def _tell_of_parent(payment: NowPayment, accumulation: Accumulation, actor: Acto
     accumulation.note(actor=actor, reason=news)
     if payment.price_amount and accumulation.gross_usd == Decimal(payment.price_amount):
         reason = f"{news} The price of that one was booked, {usd_text(accumulation.gross_usd)}; what was booked stands."
-        open_review(payment=payment, actor=actor, reason=reason)
+        open_review(payment=payment, actor=actor, cause=ReviewCause.NEWS, reason=reason)

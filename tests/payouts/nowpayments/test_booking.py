@@ -10,8 +10,17 @@ import pytest
 from config.lib.errors import RefusedError
 from hostpay.models import Switch
 from hostpay.services import pause
-from payouts.models import Accumulation, AccumulationStatus, InboundEvent, Outcome
-from payouts.services import advance_payment, close_review, replay_event, replayable_events
+from payouts.models import Accumulation, AccumulationStatus, InboundEvent, Outcome, ReviewCause
+from payouts.services import (
+    advance_payment,
+    close_review,
+    ingest_payment,
+    replay_event,
+    replayable_events,
+    set_aside,
+    take_up_again,
+)
+from payouts.services.nowpayments.reviewing import open_review
 from tests.lib.scripted_http import Reply, ScriptedServer
 from tests.payouts.nowpayments.sending import ACTOR, body, known, tell
 from tests.payouts.sending import client
@@ -302,6 +311,107 @@ def test_nothing_is_booked_during_a_review_and_it_goes_on_after_it(provider: Scr
     advance_payment(payment_pk=known().pk, actor=ACTOR)
 
     assert only().gross_usd == Decimal(30)
+
+
+def refused_then_told_in_two_ways() -> InboundEvent:
+    """Refused for want of a client, who exists by now; and told of with another price meanwhile. The refused event."""
+    refused = tell()
+    tell(order_id="client-2:user-1", price_amount="3")
+    client()
+    return refused
+
+
+def test_a_replay_does_not_decide_what_a_person_must() -> None:
+    event = refused_then_told_in_two_ways()
+
+    with pytest.raises(RefusedError, match=r"which no retry ends: No client.* NOWPayments tells of it"):
+        replay_event(event_id=event.pk, actor=ACTOR)
+
+    assert not Accumulation.objects.exists()
+    assert known().review_cause == ReviewCause.CONFLICT
+    assert list(replayable_events()) == [event]
+    close_review(payment=known(), actor=ACTOR, reason="the first is right, says the shop")
+    advance_payment(payment_pk=known().pk, actor=ACTOR)
+    assert (only().gross_usd, known().review_reason) == (Decimal(30), "")
+
+
+def test_asking_again_does_not_decide_it_either(provider: ScriptedServer) -> None:
+    refused_then_told_in_two_ways()
+    provider.say_json(body().decode())
+
+    with pytest.raises(RefusedError, match="which no retry ends"):
+        ingest_payment(payment_id="5524759814", actor=ACTOR)
+
+    assert not Accumulation.objects.exists()
+
+
+def test_a_payment_can_be_set_aside_and_nothing_is_booked_for_it(provider: ScriptedServer) -> None:
+    event = refused_then_told_in_two_ways()
+    provider.say_json(body().decode())
+
+    set_aside(payment=known(), actor=ACTOR, reason="paid out by hand")
+
+    assert (known().review_reason, known().next_action_at, list(replayable_events())) == ("", None, [])
+    tell()
+    tell(order_id="client-2:user-1", price_amount="3")
+    for retry in (
+        lambda: replay_event(event_id=event.pk, actor=ACTOR),
+        lambda: ingest_payment(payment_id="5524759814", actor=ACTOR),
+    ):
+        with pytest.raises(RefusedError, match="was set aside: nothing is booked for it"):
+            retry()
+    advance_payment(payment_pk=known().pk, actor=ACTOR)
+    assert not Accumulation.objects.exists()
+    assert known().review_reason == ""
+
+
+def test_what_was_set_aside_can_be_taken_up_again() -> None:
+    client()
+    tell(order_id="nobody")
+    set_aside(payment=known(), actor=ACTOR, reason="whose is it?")
+    said = known().status_changes.values_list("data", flat=True).last()
+    assert said == {"it said": "The order id 'nobody' is not CLIENT:USER or CLIENT:USER:SUBSCRIPTION."}
+
+    take_up_again(payment=known(), actor=ACTOR, reason="they found out")
+    advance_payment(payment_pk=known().pk, actor=ACTOR)
+
+    assert known().review_cause == ReviewCause.REFUSED
+    with pytest.raises(RefusedError, match="was not set aside"):
+        take_up_again(payment=known(), actor=ACTOR, reason="once more")
+
+
+def test_money_that_comes_after_a_payment_was_set_aside_is_told() -> None:
+    client()
+    tell(payment_status="waiting")
+    set_aside(payment=known(), actor=ACTOR, reason="the order was cancelled")
+
+    tell()
+
+    assert known().review_reason == (
+        "It was set aside, and since then NOWPayments calls it finished, with an outcome of 0.0099 eth."
+    )
+    close_review(payment=known(), actor=ACTOR, reason="sent back by hand")
+    advance_payment(payment_pk=known().pk, actor=ACTOR)
+    assert (known().review_reason, Accumulation.objects.count()) == ("", 0)
+
+
+def test_what_is_booked_is_not_set_aside() -> None:
+    client()
+    tell()
+
+    with pytest.raises(RefusedError, match="is booked as accumulation"):
+        set_aside(payment=known(), actor=ACTOR, reason="a mistake")
+    with pytest.raises(RefusedError, match="needs a reason"):
+        set_aside(payment=known(), actor=ACTOR, reason=" ")
+
+
+def test_a_review_has_the_gravest_of_its_causes() -> None:
+    for cause in (ReviewCause.STALE, ReviewCause.CONFLICT, ReviewCause.REFUSED):
+        tell(payment_status="waiting")
+        open_review(payment=known(), actor=ACTOR, cause=cause, reason=f"because of {cause}")
+
+    assert known().review_cause == ReviewCause.CONFLICT
+    assert known().review_reason == "because of stale because of conflict because of refused"
 
 
 def test_figures_that_change_after_the_booking_change_nothing_and_are_told() -> None:

@@ -48,7 +48,7 @@ def test_a_notification_keeps_its_body_while_its_payment_waits_for_a_person() ->
     InboundEvent.objects.update(received_at=clock.now() - timedelta(days=100))
 
     assert forget_bodies() == 0
-    NowPayment.objects.update(review_reason="", review_since=None, next_action_at=clock.now())
+    NowPayment.objects.update(review_reason="", review_cause="", review_since=None, next_action_at=clock.now())
     assert forget_bodies() == 1
 
 

@@ -7,11 +7,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -190,6 +192,21 @@ def test_f24_a_payment_called_finished_that_brought_next_to_nothing_is_held(sand
     row = Accumulation.objects.get()
     assert (row.status, row.gross_usd) == ("held", Decimal("0.0003"))
     assert "$0.0003 at $3,000.00 for one ETH, the price asked was $501.00" in row.hold_reason
+
+
+def test_a_replay_does_not_decide_which_of_two_tellings_is_right(sandbox: httpx.Client) -> None:
+    payment_id = pay(sandbox, price_amount=12)
+    notified(5)
+    assert NowPayment.objects.get().review_cause == "refused"
+    ask(sandbox, f"/control/payments/{payment_id}", {"order_id": "client-2:user-1", "price_amount": "1.2"})
+    notified(6)
+    client()
+
+    with pytest.raises(CommandError, match="1 of 1 deliveries were not recorded"):
+        call_command("replay_inbox", "--failed", stdout=StringIO(), stderr=StringIO())
+
+    assert not Accumulation.objects.exists()
+    assert "tells of it differently" in NowPayment.objects.get().review_reason
 
 
 def test_a_redeposit_whose_notifications_are_lost_is_found_by_looking_at_the_first(sandbox: httpx.Client) -> None:
