@@ -26,7 +26,14 @@ from payouts.services.drafts import AmountTooSmallError
 from payouts.services.facts import PaymentFacts, facts_of
 from payouts.services.nowpayments.reviewing import open_review
 from payouts.services.nowpayments.schedule import WATCH
-from payouts.services.nowpayments.valuing import UnvaluableError, is_short, owed_usd, why_apart
+from payouts.services.nowpayments.valuing import (
+    UnvaluableError,
+    is_short,
+    outcome_amount,
+    owed_usd,
+    too_fine,
+    why_apart,
+)
 from payouts.services.recording import ConflictingPaymentError, UnknownClientError, record_payment
 from payouts.services.refusals import count_refusals
 
@@ -119,7 +126,7 @@ def _facts(payment: NowPayment) -> PaymentFacts:
         "user_id": whose.user_id,
         "subscription_id": whose.subscription_id,
         "amount_usd": owed_usd(payment),
-        "outcome_amount": payment.outcome_amount,
+        "outcome_amount": outcome_amount(payment),
         "outcome_currency": payment.outcome_currency,
     }
     return facts_of(fields, source=NOWPAYMENTS_SOURCE)._replace(hold_reason=_hold_reason(payment))
@@ -153,7 +160,9 @@ def _close_booked(row: NowPayment, accumulation_id: int, actor: Actor) -> None:
         attempts=0,
         last_error="",
     )
-    row.note(actor=actor, reason="booked", data={"accumulation": accumulation_id})
+    cut = [f"{name} {told} to {booked}" for name, (told, booked) in too_fine(row).items()]
+    reason = f"booked, rounded down: {', '.join(cut)}" if cut else "booked"
+    row.note(actor=actor, reason=reason, data={"accumulation": accumulation_id})
     InboundEvent.objects.filter(pk=row.event_id).update(
         outcome=Outcome.RECORDED, accumulation_id=accumulation_id, error=""
     )

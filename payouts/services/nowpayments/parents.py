@@ -17,6 +17,7 @@ from config.lib.money import usd_text
 from payouts.models import Accumulation, InboundEvent, NowPayment, NowPaymentStatus, ReviewCause
 from payouts.services.nowpayments.reviewing import open_review
 from payouts.services.nowpayments.told import Told
+from payouts.services.nowpayments.valuing import asked_usd
 
 
 def later_to_learn_of(payment: NowPayment, told: Told) -> list[str]:
@@ -66,6 +67,6 @@ def _tell_of_parent(payment: NowPayment, accumulation: Accumulation, actor: Acto
     news = f"It is a later deposit of payment {payment.parent_payment_id}, as is known only now."
     payment.note(actor=actor, reason=news)
     accumulation.note(actor=actor, reason=news)
-    if payment.price_amount and accumulation.gross_usd == Decimal(payment.price_amount):
+    if payment.price_amount and accumulation.gross_usd == Decimal(asked_usd(payment)):
         reason = f"{news} The price of that one was booked, {usd_text(accumulation.gross_usd)}; what was booked stands."
         open_review(payment=payment, actor=actor, cause=ReviewCause.NEWS, reason=reason)

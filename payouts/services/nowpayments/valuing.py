@@ -25,6 +25,8 @@ _EXACT = Context(prec=100)
 # Networks' fees and roundings make a whole payment a little short; what is missing more is a payment in part.
 _LEAST_PAID_BPS = 9800
 _BPS = 10_000
+# The provider's amounts are JavaScript's doubles, which have digits below a wei and below our dollars' last place.
+_PLACES = {"price_amount": 8, "outcome_amount": 18}
 _DOLLARS = ("usd", "usdt", "usdc")
 
 
@@ -46,7 +48,7 @@ def owed_usd(payment: NowPayment) -> str:
         UnvaluableError: that has not been found out.
     """
     if _owes_asked_price(payment) and not why_apart(payment):
-        return payment.price_amount
+        return asked_usd(payment)
     if payment.valued_usd is None:
         raise UnvaluableError(f"Payment {payment.payment_id} has not been valued.")
     return f"{payment.valued_usd:f}"
@@ -78,6 +80,27 @@ def _has_price_of_its_own(payment: NowPayment) -> bool:
 
 def _owes_asked_price(payment: NowPayment) -> bool:
     return payment.is_parent_told and _has_price_of_its_own(payment) and not is_short(payment)
+
+
+def too_fine(payment: NowPayment) -> dict[str, tuple[str, str]]:
+    """The figures finer than the books hold: by column, as they were told, and as they are booked, rounded down."""
+    found = {}
+    for name, places in _PLACES.items():
+        told = getattr(payment, name)
+        booked = _cut(told, places)
+        if booked != told:
+            found[name] = told, booked
+    return found
+
+
+def asked_usd(payment: NowPayment) -> str:
+    """The asked price as it is booked."""
+    return _cut(payment.price_amount, _PLACES["price_amount"])
+
+
+def outcome_amount(payment: NowPayment) -> str:
+    """The outcome as it is booked."""
+    return _cut(payment.outcome_amount, _PLACES["outcome_amount"])
 
 
 def is_short(payment: NowPayment) -> bool:
@@ -113,3 +136,11 @@ def value_of_outcome(payment: NowPayment) -> tuple[Decimal, Decimal | None]:
     if not usd:
         raise AmountTooSmallError(f"The outcome of {amount:f} {currency} is worth nothing in USD.")
     return usd, price
+
+
+def _cut(amount: str, places: int) -> str:
+    """A plain amount rounded down to so many decimals; one that has no more stays as it is."""
+    whole, _, decimals = amount.partition(".")
+    if len(decimals) <= places:
+        return amount
+    return f"{whole}.{decimals[:places]}".rstrip("0").rstrip(".")

@@ -45,6 +45,42 @@ def test_a_finished_payment_is_recorded_with_the_asked_price_and_what_reached_us
     assert known().accumulation == row
 
 
+def test_figures_finer_than_the_books_are_rounded_down_and_the_history_says_so() -> None:
+    client()
+
+    tell(price_amount="1.234567891", outcome_amount="0.00041234567890123457")
+
+    assert (only().gross_usd, only().received_wei) == (Decimal("1.23456789"), 412_345_678_901_234)
+    assert only().outcome_amount == "0.000412345678901234"
+    assert known().outcome_amount == "0.00041234567890123457"
+    assert (
+        known()
+        .status_changes.filter(
+            reason="booked, rounded down: price_amount 1.234567891 to 1.23456789,"
+            " outcome_amount 0.00041234567890123457 to 0.000412345678901234"
+        )
+        .exists()
+    )
+
+
+@pytest.mark.parametrize("told", ["0.0100000000000000001", "0.010000000000000000", "0.01"])
+def test_one_amount_is_booked_as_one_text_or_as_it_came(told: str) -> None:
+    client()
+
+    tell(outcome_amount=told)
+
+    assert only().received_wei == 10**16
+
+
+def test_less_than_a_wei_is_refused() -> None:
+    client()
+
+    tell(parent_payment_id=1, outcome_amount="0.0000000000000000001")
+
+    assert known().review_cause == ReviewCause.REFUSED
+    assert not Accumulation.objects.exists()
+
+
 @pytest.mark.parametrize("status", ["waiting", "confirming", "confirmed", "sending", "failed", "expired", "cancelled"])
 def test_no_other_status_records_anything(status: str) -> None:
     client()

@@ -194,6 +194,19 @@ def test_f24_a_payment_called_finished_that_brought_next_to_nothing_is_held(sand
     assert "$0.0003 at $3,000.00 for one ETH, the price asked was $501.00" in row.hold_reason
 
 
+def test_an_outcome_finer_than_a_wei_is_booked(sandbox: httpx.Client) -> None:
+    client()
+    payment_id = pay(sandbox, price_amount="1.123456789", case="waiting")
+    notified(1)
+
+    ended = {"payment_status": "finished", "actually_paid": None, "outcome_amount": 0.00037234567890123457}
+    ask(sandbox, f"/control/payments/{payment_id}", ended)
+    notified(2)
+
+    row = Accumulation.objects.get()
+    assert (row.gross_usd, row.received_wei) == (Decimal("1.12345678"), 372_345_678_901_234)
+
+
 def test_a_replay_does_not_decide_which_of_two_tellings_is_right(sandbox: httpx.Client) -> None:
     payment_id = pay(sandbox, price_amount=12)
     notified(5)
