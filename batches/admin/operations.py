@@ -148,7 +148,20 @@ def _why_not_release(batch: BatchConversion) -> str:
 
 def _release(batch: BatchConversion, actor: Actor, given: dict[str, Any]) -> Done:
     returned = services.release_batch(batch=batch, actor=actor, reason=given["reason"])
-    return Done(message=f"{str(batch).capitalize()} is cancelled; {returned:,} payments are pending again.")
+    held = batch.member_count - returned
+    also = f", {held:,} are held: their ETH is not worth what they claim" if held else ""
+    return Done(message=f"{str(batch).capitalize()} is cancelled; {returned:,} payments are pending again{also}.")
+
+
+def _released(batch: BatchConversion) -> str:
+    odd = services.odd_members_of(batch)
+    if not odd:
+        return f"{_worth(batch)} become pending again, and go into the next batch."
+    return (
+        f"Of {_worth(batch)}, {len(odd):,} are held, as their ETH is not worth what they claim"
+        f" ({', '.join(member.payment_id for member in odd[:5])}{', …' if len(odd) > 5 else ''});"
+        " the others become pending again, and go into the next batch."
+    )
 
 
 RELEASE: Operation[BatchConversion] = Operation(
@@ -157,7 +170,7 @@ RELEASE: Operation[BatchConversion] = Operation(
     icon="undo",
     is_grave=True,
     consequence=lambda batch: (
-        f"{_worth(batch)} become pending again, and go into the next batch. This batch is cancelled for good; the "
+        f"{_released(batch)} This batch is cancelled for good; the "
         f"{format_units(int(batch.net_wei), ETH)} of its members stay in the host wallet."
     ),
     why_not=_why_not_release,

@@ -2,7 +2,7 @@
 
 from batches.services.checking import HEARTBEAT, check_threshold, explain_threshold
 from batches.services.explaining import TimelineEntry, explain_batch, timeline
-from batches.services.operating import payment_of, release_batch, retry_batch
+from batches.services.operating import odd_members_of, payment_of, release_batch, retry_batch
 from batches.services.policy import current_policy, set_policy
 from batches.services.reconciling import reconcile_batches
 from batches.services.settling import (
@@ -26,6 +26,7 @@ __all__ = (
     "explain_batch",
     "explain_threshold",
     "fail_batch",
+    "odd_members_of",
     "open_batch_terms",
     "payment_of",
     "reconcile_batches",

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from batches.models import BatchConversion, BatchStatus, BatchStatusChange
-from batches.services.operating import payment_of
+from batches.services.operating import odd_members_of, payment_of
 from config.lib.explain import Rule
 from config.lib.lifecycle import StatusChange
 from config.lib.money import USDT, format_units, usd_text
@@ -20,6 +20,9 @@ from hostpay.models import (
     HostPaymentStatusChange,
     TransactionStatusChange,
 )
+
+# Of the payments that keep a batch out of the band, so many are named one by one.
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,7 @@ def explain_batch(batch: BatchConversion) -> list[Rule]:
     rules = [_members_claimed(batch), _ended(batch)]
     payment = payment_of(batch)
     if payment is not None and batch.status in {BatchStatus.CREATED, BatchStatus.SWAPPING}:
+        rules += _worth_what_they_claim(batch)
         rules += hostpay.explain_payment(payment)
     return rules
 
@@ -65,6 +69,19 @@ def _members_claimed(batch: BatchConversion) -> Rule:
         f" the threshold in force was {usd_text(batch.threshold_usd)}",
         since=batch.created_at,
     )
+
+
+def _worth_what_they_claim(batch: BatchConversion) -> list[Rule]:
+    odd = odd_members_of(batch)
+    if not odd:
+        return []
+    named = "; ".join(
+        f"payment {member.payment_id} claims {usd_text(member.claimed_usd)}, its ETH is worth {usd_text(member.worth_usd)}"
+        for member in odd[:_MOST_NAMED]
+    )
+    more = f"; and {len(odd) - _MOST_NAMED} more" if len(odd) > _MOST_NAMED else ""
+    detail = f"{named}{more}. A release holds what is named here, and frees the others."
+    return [Rule(name="each payment is worth what it claims", ok=False, detail=detail, since=batch.created_at)]
 
 
 def _ended(batch: BatchConversion) -> Rule:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.db import transaction
 
 from batches.models import BatchConversion, BatchStatus
 from batches.services.settling import give_back
 from config.lib.audit import Actor, need_reason
 from config.lib.errors import RefusedError
+from config.lib.money import usd_text
 from hostpay import services as hostpay
 from hostpay.models import Context, HostPayment
+from payouts.models import Accumulation
+from payouts.services import hold_accumulation
+from payouts.services.members import OddMember, odd_members
 
 _ENDED = {
     BatchStatus.COMPLETED: "its USDT is shared among the members",
@@ -39,8 +44,20 @@ def retry_batch(*, batch: BatchConversion, actor: Actor, reason: str) -> HostPay
     return payment
 
 
+def odd_members_of(batch: BatchConversion) -> list[OddMember]:
+    """The members that keep an open batch out of the band; none before the exchange valued it, or if it is within."""
+    payment = payment_of(batch)
+    if payment is None or payment.valued_usd is None or batch.status in _ENDED:
+        return []
+    return odd_members(
+        batch_id=batch.pk, usd=payment.valued_usd, wei=payment.send_units, band_bps=settings.VALUE_BAND_BPS
+    )
+
+
 def release_batch(*, batch: BatchConversion, actor: Actor, reason: str) -> int:
-    """Cancel a batch for which no money left, and give its members back to the pending pool; their number.
+    """Cancel a batch for which no money left, and give its members back to the pending pool; the number that is pending.
+
+    Those that kept it out of the band are held, each with its figures: they would keep the next one out of it as well.
 
     Raises:
         RefusedError: the batch has ended, or signed bytes of its payment exist.
@@ -52,15 +69,31 @@ def release_batch(*, batch: BatchConversion, actor: Actor, reason: str) -> int:
         payment = _payment_of_open(batch)
         hostpay.close_unsent(payment=payment, actor=actor, reason=reason)
         row = batch.locked()
+        odd = odd_members_of(row)
         returned = give_back(row, actor=actor, reason=reason)
+        _hold(odd, actor=actor)
         row.move(
             BatchStatus.CANCELLED,
             actor=actor,
             reason=reason,
-            data={"members_returned": returned, "host_payment": str(payment.pk)},
+            data={
+                "members_returned": returned,
+                "held": [member.payment_id for member in odd],
+                "host_payment": str(payment.pk),
+            },
             failure_reason=reason,
         )
-    return returned
+    return returned - len(odd)
+
+
+def _hold(odd: list[OddMember], *, actor: Actor) -> None:
+    for member in odd:
+        hold_accumulation(
+            accumulation=Accumulation.objects.get(pk=member.accumulation_id),
+            actor=actor,
+            reason=f"Its ETH was worth {usd_text(member.worth_usd)} and its claim is {usd_text(member.claimed_usd)},"
+            " which kept its batch out of the band.",
+        )
 
 
 def _payment_of_open(batch: BatchConversion) -> HostPayment:

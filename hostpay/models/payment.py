@@ -119,6 +119,11 @@ class HostPayment(Lifecycle):
     tolerance_bps = models.PositiveIntegerField(
         default=1000, help_text="How far proceeds may be from the expected USD before a person decides."
     )
+    valued_usd = usd_field(
+        null=True,
+        blank=True,
+        help_text="What the provider said it is worth when that was last compared with the books.",
+    )
     to_asset = models.CharField(max_length=16, default="USDT")
     payout_address = models.CharField(max_length=42, help_text="Where the exchange pays the proceeds.")
     received_units = units_field(

@@ -150,6 +150,9 @@ def _value_out_of_band(payment: HostPayment) -> Said | None:
         return None
     amount = from_units(payment.send_units, ETH)
     estimate = _estimate(amount, fixed_rate=False)
+    # For the requester, to find which of its parts are not worth what they say.
+    payment.valued_usd = estimate.to_amount.quantize(Decimal("1e-8"), rounding="ROUND_DOWN")
+    HostPayment.objects.filter(pk=payment.pk).update(valued_usd=payment.valued_usd)
     distance_bps = abs(estimate.to_amount - payment.expected_usd) * _BPS / payment.expected_usd
     if distance_bps > settings.VALUE_BAND_BPS:
         return Review(

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection
@@ -29,6 +29,10 @@ from payouts.services.webhooks.telling import tell_of_members
 _SET_TIMEOUT = "SET LOCAL statement_timeout = '240s'"
 # What a division of a million members sorts fits into this; with the default it would go through temporary files.
 _SORT_MEMORY = "SET LOCAL work_mem = '96MB'"
+
+
+# Held one by one, in the transaction of a release; where it would take more, a person must look at the whole anyway.
+_MOST_ODD = 1000
 
 
 class NothingToDivideError(SluiceError):
@@ -59,6 +63,15 @@ class PendingSurvey:
     fitting: MemberTotals
     unvalued: MemberTotals
     too_large: MemberTotals
+
+
+class OddMember(NamedTuple):
+    """A member whose ETH is not worth its USD: what it claims, and what its ETH is worth."""
+
+    accumulation_id: int
+    payment_id: str
+    claimed_usd: Decimal
+    worth_usd: Decimal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +147,30 @@ def claim_pending(
         totals = _totals(cursor.fetchone())
     tell_of_members(event=WebhookEvent.BATCHED, batch_id=batch_id)
     return totals
+
+
+def odd_members(*, batch_id: UUID, usd: Decimal, wei: int, band_bps: int) -> list[OddMember]:
+    """The fewest members without which the others' ETH is worth their USD together, the furthest from it first.
+
+    None if all together are within the band, or if it would take more than half of them, unless these are off by a factor
+    of two: less than that may be the price that has moved. Only members with a recorded receipt are judged.
+
+    Args:
+        usd: what the exchange says that `wei` are worth.
+        band_bps: how far the others may be from their USD.
+    """
+    parameters: dict[str, Any] = {
+        "batch_id": batch_id,
+        "usd": usd,
+        "wei": wei,
+        "band": band_bps,
+        "swapping": AccumulationStatus.SWAPPING.value,
+        "most": _MOST_ODD,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_SET_TIMEOUT)
+        cursor.execute(_ODD, parameters)
+        return [OddMember(*row) for row in cursor.fetchall()]
 
 
 def credit_shares(*, batch_id: UUID, received_units: int) -> Credited:
@@ -239,6 +276,31 @@ SELECT count(*), sum(pending_usd_amount), sum(net_wei),
        sum(pending_usd_amount) FILTER (WHERE net_wei IS NULL), min(created_at)
   FROM claimed
 """  # noqa: S608 (only names of ours)
+
+# The members in the order in which leaving them out brings the rest nearest to its worth, and what the rest would be.
+_ODD = """
+WITH judged AS (
+    SELECT id, payment_id, pending_usd_amount AS usd, round(net_wei * %(usd)s::numeric / %(wei)s::numeric, 8) AS worth
+      FROM payouts_accumulation
+     WHERE batch_conversion_id = %(batch_id)s AND status = %(swapping)s AND net_wei IS NOT NULL
+), whole AS (
+    SELECT sum(usd) AS usd, sum(worth) AS worth, count(*) AS members FROM judged
+), left_out AS (
+    SELECT judged.*, row_number() OVER odd AS place, whole.members,
+           bool_and(judged.worth * 2 < judged.usd OR judged.worth > judged.usd * 2) OVER odd AS are_far_off,
+           whole.usd - sum(judged.usd) OVER odd AS rest_usd, whole.worth - sum(judged.worth) OVER odd AS rest_worth
+      FROM judged CROSS JOIN whole
+     WHERE abs(whole.worth - whole.usd) * 10000 > %(band)s * whole.usd
+    WINDOW odd AS (ORDER BY (judged.worth - judged.usd) * sign(whole.worth - whole.usd) DESC, judged.id
+                   ROWS UNBOUNDED PRECEDING)
+)
+SELECT id, payment_id, usd, worth
+  FROM left_out
+ WHERE place <= (SELECT min(place) FROM left_out
+                  WHERE abs(rest_worth - rest_usd) * 10000 <= %(band)s * rest_usd
+                    AND (2 * place <= members OR are_far_off) AND place <= %(most)s)
+ ORDER BY place
+"""
 
 # USD amounts are scaled to whole numbers of 10^-8, so div() and mod() are exact; a rounded quotient could floor wrongly.
 # Instead of ranking all members and joining the ranks back, the last member that gets one of the left-over units is

@@ -423,6 +423,7 @@ def test_f33_a_new_quote_beyond_the_band_is_for_a_person(swaps: Swaps, settings:
     swaps.look_until(lambda: fresh(payment).needs_review)
 
     assert "bps apart, 1000 allowed" in fresh(payment).review_reason
+    assert f"worth {fresh(payment).valued_usd:f}".rstrip("0") in fresh(payment).review_reason
     assert fresh(payment).status == "requested"
     assert not Transaction.objects.exists()
 

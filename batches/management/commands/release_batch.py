@@ -39,4 +39,6 @@ class Command(BaseCommand):
             returned = release_batch(batch=found, actor=shell_actor(), reason=reason)
         except SluiceError as error:
             raise CommandError(str(error)) from error
-        self.stdout.write(f"Batch {found.pk} is cancelled; {returned} payments are pending again.")
+        held = found.member_count - returned
+        also = f", {held} are held: their ETH is not worth what they claim" if held else ""
+        self.stdout.write(f"Batch {found.pk} is cancelled; {returned} payments are pending again{also}.")
