@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import struct
 from http import HTTPStatus
@@ -26,19 +27,35 @@ _REFUSALS: tuple[tuple[type[Exception], int, str, str], ...] = (
 _OURS = (errors.ConfigurationProblem, errors.InvalidResponseHeader, errors.InvalidResponseHeaderName)
 
 
+class SilenceFilter(logging.Filter):
+    """Somebody who went silent is a line: gunicorn takes it for a fault of ours, with a traceback for each connection."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], BlockingIOError):
+            record.msg, record.args = "closed on a caller that went silent", ()
+            record.levelno, record.levelname, record.exc_info = logging.WARNING, "WARNING", None
+        return True
+
+
 class Worker(ThreadWorker):  # type: ignore[misc] # (gunicorn has no types)
-    """A sender that goes silent in the middle of a request gives its thread back after PATIENCE_S.
+    """A caller that goes silent in the middle of a request, or reads no answer, gives its thread back after PATIENCE_S.
 
     One that goes on in drips does not: it is for the proxy in front, which hands requests on whole.
     """
 
     PATIENCE_S = 5
 
+    def init_process(self) -> None:
+        """Begin to serve; returns when the worker ends."""
+        self.log.error_log.addFilter(SilenceFilter())
+        super().init_process()
+
     def handle(self, conn: TConn) -> Any:
         """Serve what has come on a connection."""
         # Not a timeout of Python's: gunicorn sets that itself, to none.
         patience = struct.pack("ll", self.PATIENCE_S, 0)
-        conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
+        for waiting in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            conn.sock.setsockopt(socket.SOL_SOCKET, waiting, patience)
         return super().handle(conn)
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:

@@ -54,7 +54,7 @@ def idempotent(handler: Handler) -> Handler:
 
 
 def idempotent_in_parts(handler: Handler) -> Handler:
-    """The same for a handler that asks others on its way, and so commits in between.
+    """The same for a handler that commits in between: it asks others on its way, or lets go of locks.
 
     A process that dies between its effect and its answer leaves a key under which the work begins anew after the lease:
     the handler must be one that does nothing twice.

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config.lib.api import MayOperate, StrictSerializer, caller
-from payouts.api.idempotency import KEY_PARAMETER, idempotent
+from payouts.api.idempotency import KEY_PARAMETER, idempotent_in_parts
 from payouts.api.payments import SOURCE
 from payouts.models import Accumulation, Scope
 from payouts.services import void_payment
@@ -53,7 +53,8 @@ class PaymentVoiding(APIView):
         responses={200: VoidedSerializer, 202: VoidedSerializer},
         parameters=[KEY_PARAMETER],
     )
-    @idempotent
+    # In parts: the lock on the intake is let go before a payment's row is waited for.
+    @idempotent_in_parts
     def post(self, request: Request) -> Response:
         """200 once it is void; 202 before it came; 409 when it is in a batch, whose total it is a part of. For the scope
         ops, or for the scope ingest and the source `api`."""

@@ -24,10 +24,16 @@ class ReasonSerializer(StrictSerializer):
     reason = serializers.CharField(max_length=1000)
 
 
-def operation(summary: str, *, answer: Any, asked: Any = ReasonSerializer) -> Callable[[Handler], Handler]:
+def operation(
+    summary: str,
+    *,
+    answer: Any,
+    asked: Any = ReasonSerializer,
+    once: Callable[[Handler], Handler] = idempotent,
+) -> Callable[[Handler], Handler]:
     """Decorate a view's `post`: said in the API's description, and carried out once for each Idempotency-Key."""
     described = extend_schema(summary=summary, request=asked, responses=answer, parameters=[KEY_PARAMETER])
-    return lambda handler: described(idempotent(handler))
+    return lambda handler: described(once(handler))
 
 
 class DeliverySerializer(serializers.Serializer[WebhookDelivery]):

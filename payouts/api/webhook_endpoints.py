@@ -17,7 +17,7 @@ from rest_framework.views import APIView
 from config.lib.api import MayOperate, ReadList, ReadOne, StrictSerializer, caller
 from config.lib.filters import Choice, Filters, Text
 from config.lib.problems import FieldError, InvalidFieldsError
-from payouts.api.idempotency import KEY_PARAMETER, idempotent
+from payouts.api.idempotency import KEY_PARAMETER, idempotent, idempotent_in_parts
 from payouts.api.secret_answers import SecretAnswer
 from payouts.api.webhook_deliveries import DeliverySerializer, ReasonSerializer, checked, operation
 from payouts.models import SUBSCRIBABLE, Client, EndpointStatus, WebhookEndpoint
@@ -223,7 +223,13 @@ class EndpointTest(APIView):
 class FailedResending(APIView):
     permission_classes = (MayOperate,)
 
-    @operation("Send again all that was given up since a time", asked=ResendFailedSerializer, answer=CountSerializer)
+    # In parts, between which the sender gets at the endpoint's row.
+    @operation(
+        "Send again all that was given up since a time",
+        asked=ResendFailedSerializer,
+        answer=CountSerializer,
+        once=idempotent_in_parts,
+    )
     def post(self, request: Request, pk: int) -> Response:
         """In their order, before what happened later, and under the same ids."""
         given = checked(ResendFailedSerializer, request)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from django.db import DatabaseError
+from django.db import Error
 
 # So often one of them is looked at all the same. An operator who lets somebody be heard again waits no longer.
 _LOOKED_AT_EVERY_S = 5.0
@@ -52,7 +52,7 @@ class ShutOut:
             told, self._uncounted = self._uncounted + Counter([also]), Counter()
         try:
             yield told
-        except DatabaseError:
+        except Error:
             with self._lock:
                 self._uncounted += told
             raise

@@ -113,9 +113,16 @@ def _found_or_ordered(source: str, payment_id: str, actor: Actor, reason: str) -
         locks.hold_patiently(locks.Lock.INTAKE)
         found = _find(source, payment_id)
         if found is not None:
-            return found
+            return _order_on(found) or found
         wanted = {"reason": reason.strip(), "requested_by": str(actor)}
         return VoidOrder.objects.get_or_create(source=source, payment_id=payment_id, defaults=wanted)[0]
+
+
+def _order_on(found: Accumulation) -> VoidOrder | None:
+    """The order that waits for what becomes of the payment's batch."""
+    if found.status != AccumulationStatus.SWAPPING:
+        return None
+    return VoidOrder.objects.filter(source=found.source, payment_id=found.payment_id, accumulation=None).first()
 
 
 def _find(source: str, payment_id: str) -> Accumulation | None:

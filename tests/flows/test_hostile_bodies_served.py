@@ -187,6 +187,16 @@ def test_f16_a_sender_that_goes_silent_keeps_no_thread(web: tuple[int, int], add
     _assert_nothing_was_kept()
 
 
+def test_f16_who_goes_silent_in_the_headers_is_a_line_in_the_log_and_no_fault(web: tuple[int, int]) -> None:
+    with socket.create_connection((HOST, web[0]), timeout=10) as silent:
+        silent.sendall(b"POST /api/v1/payments/ HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Half: ")
+        assert silent.recv(1000) == b""
+
+    log = Path(f"/proc/{web[1]}/fd/2").readlink().read_text()
+    assert "closed on a caller that went silent" in log
+    assert "Traceback" not in log
+
+
 def test_f16_a_flood_of_large_bodies_takes_no_memory(web: tuple[int, int]) -> None:
     port, worker = web
     given = headers() | {"Transfer-Encoding": "chunked"}

@@ -167,6 +167,8 @@ def test_f11_an_order_that_a_batch_was_faster_than_waits_for_what_becomes_of_the
     batch, _ = batch_of("50")
 
     assert carry_out_void_orders(actor=ACTOR) == 0
+    # The same again changes nothing, whatever it is told by then.
+    assert void() == order
     assert [item.kind for item in attention().items] == ["void order"]
 
     release_batch(batch=batch, actor=ACTOR, reason="the exchange is gone")

@@ -6,6 +6,7 @@ are read as text and times either way.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from typing import Any, Final
 
 from config.lib.errors import SluiceError
 from config.lib.exact_json import InexactJsonError, loads_exact
+
+logger = logging.getLogger(__name__)
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TICKER: Final = re.compile(r"[A-Za-z0-9]{2,16}")
@@ -153,21 +156,28 @@ def _is_absent(value: object) -> bool:
 
 
 def _extra_ids(value: object) -> tuple[str, ...]:
-    """The payments that later deposits to this one's address became, each once."""
+    """The payments that later deposits to this one's address became, each once.
+
+    It only says where to look, so what cannot be read of it is no reason to refuse the payment that it came with.
+    """
     if _is_absent(value):
         return ()
-    if not isinstance(value, list) or len(value) > _MOST_EXTRA_IDS:
-        raise BadNoticeError(f"payment_extra_ids is no list of at most {_MOST_EXTRA_IDS} ids.")
-    return tuple(dict.fromkeys(_read_id(each, "payment_extra_ids") for each in value))
+    named = value if isinstance(value, list) else []
+    read = [text for each in named[:_MOST_EXTRA_IDS] if (text := _id_text(each))]
+    if not isinstance(value, list) or len(read) < len(value):
+        logger.warning("payment_extra_ids is not whole", extra={"read": len(read)})
+    return tuple(dict.fromkeys(read))
+
+
+def _id_text(value: object) -> str:
+    """The id, or nothing if it is none."""
+    text = str(value) if type(value) is int else value
+    return text if isinstance(text, str) and _ID.fullmatch(text) else ""
 
 
 def _id(content: Mapping[str, Any], name: str) -> str:
-    return _read_id(content.get(name), name)
-
-
-def _read_id(value: object, name: str) -> str:
-    text = str(value) if type(value) is int else value
-    if not isinstance(text, str) or not _ID.fullmatch(text):
+    text = _id_text(content.get(name))
+    if not text:
         raise BadNoticeError(f"{name} is no id.")
     return text
 
