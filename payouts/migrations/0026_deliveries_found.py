@@ -12,6 +12,16 @@ class Migration(migrations.Migration):
     operations = [
         # Of millions of deliveries it takes longer than a statement usually may.
         migrations.RunSQL("SET statement_timeout = 0", "RESET statement_timeout"),
+        # What a build that broke off has left, which is no index.
+        *(
+            migrations.RunSQL(f"DROP INDEX CONCURRENTLY IF EXISTS {name}", migrations.RunSQL.noop)
+            for name in (
+                "inbound_event_by_payment",
+                "inbound_event_by_client",
+                "inbound_event_with_error",
+                "inbound_event_to_replay",
+            )
+        ),
         *(
             AddIndexConcurrently("inboundevent", models.Index(fields=(column,), condition=condition, name=name))
             for column, condition, name in (

@@ -14,6 +14,8 @@ class Migration(migrations.Migration):
     operations = [
         # Of millions of deliveries it takes longer than a statement usually may.
         migrations.RunSQL("SET statement_timeout = 0", "RESET statement_timeout"),
+        # What a build that broke off has left, which is no index.
+        migrations.RunSQL("DROP INDEX CONCURRENTLY IF EXISTS inbound_event_body_passed", migrations.RunSQL.noop),
         AddIndexConcurrently(
             "inboundevent",
             models.Index(fields=("body_state", "id"), condition=~Q(body_state=""), name="inbound_event_body_passed"),
