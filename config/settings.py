@@ -151,6 +151,8 @@ BREAKER_AFTER_FAILURES = _read.whole("BREAKER_AFTER_FAILURES", default=3, minimu
 VALUE_BAND_BPS = _read.whole("VALUE_BAND_BPS", default=1000, minimum=1, maximum=10_000)
 # How far what reached us of one payment may be from the price that was asked for it; beyond that it is held.
 PAYMENT_BAND_BPS = _read.whole("PAYMENT_BAND_BPS", default=1000, minimum=1, maximum=10_000)
+# And in USD, whatever the band: what reaches us is less a network's fee, of which a small payment loses much.
+PAYMENT_BAND_USD = _read.decimal("PAYMENT_BAND_USD", default=Decimal(2), minimum=Decimal(0), maximum=Decimal(1000))
 # How long a change of a client's destination waits before it takes effect: time to see it, and to cancel it.
 DESTINATION_COOL_OFF_S = _read.whole(
     "DESTINATION_COOL_OFF_S", default=_DAY_S if LIVE else 60, minimum=3600 if LIVE else 0, maximum=30 * _DAY_S

@@ -28,7 +28,7 @@ from payouts.models import (
     Verdict,
 )
 from payouts.providers.nowpayments import BadNoticeError, PaymentNotice, read_notice
-from payouts.services.nowpayments.parents import fill_in, later_to_learn_of, learn_of_later
+from payouts.services.nowpayments.parents import fill_in, later_to_learn_of, learn_from_itself, learn_of_later
 from payouts.services.nowpayments.reviewing import open_review
 from payouts.services.nowpayments.schedule import WATCH
 from payouts.services.nowpayments.told import FIGURES, Told, shown, told_by, version_of
@@ -154,7 +154,7 @@ def _merge(payment: NowPayment, told: Told, event: InboundEvent, actor: Actor) -
         return Outcome.CONFLICT
     blanks = {name: value for name, value in told.identity.items() if value and not getattr(payment, name)}
     if told.is_parent_told and not payment.is_parent_told:
-        fill_in(payment, {**blanks, "is_parent_told": True}, actor)
+        learn_from_itself(payment, blanks, actor)
     elif blanks:
         fill_in(payment, blanks, actor)
     if RANK[told.status] > RANK[payment.status]:

@@ -15,9 +15,9 @@ from django.utils import timezone
 from config.lib.audit import Actor
 from config.lib.money import usd_text
 from payouts.models import Accumulation, InboundEvent, NowPayment, NowPaymentStatus, ReviewCause
-from payouts.services.nowpayments.reviewing import open_review
+from payouts.services.nowpayments.reviewing import end_by_retry, open_review
 from payouts.services.nowpayments.told import Told
-from payouts.services.nowpayments.valuing import asked_usd
+from payouts.services.nowpayments.valuing import asked_usd, owes_more_than
 
 
 def later_to_learn_of(payment: NowPayment, told: Told) -> list[str]:
@@ -28,8 +28,15 @@ def later_to_learn_of(payment: NowPayment, told: Told) -> list[str]:
     if payment.parent_payment_id or not told.later_ids:
         return []
     named = set(told.later_ids) - {payment.payment_id}
-    known = NowPayment.objects.filter(payment_id__in=named, parent_payment_id=payment.payment_id)
-    return sorted(named.difference(known.values_list("payment_id", flat=True)))
+    known = NowPayment.objects.filter(payment_id__in=named).exclude(parent_payment_id="")
+    settled = {
+        later.payment_id
+        for later in known
+        if later.parent_payment_id == payment.payment_id
+        # A person was told once, and may have decided since.
+        or later.status_changes.filter(reason__contains=_two_parents(later, payment)).exists()
+    }
+    return sorted(named - settled)
 
 
 def learn_of_later(payment: NowPayment, told: Told, event: InboundEvent, actor: Actor) -> None:
@@ -49,9 +56,30 @@ def learn_of_later(payment: NowPayment, told: Told, event: InboundEvent, actor: 
         elif not later.parent_payment_id:
             fill_in(later, {"parent_payment_id": payment.payment_id}, actor)
         else:
-            parents = f"{later.parent_payment_id} and {payment.payment_id}"
-            reason = f"NOWPayments names two parents of it, {parents}."
+            reason = _two_parents(later, payment)
             open_review(payment=later, actor=actor, cause=ReviewCause.CONFLICT, reason=reason)
+
+
+def _two_parents(later: NowPayment, other: NowPayment) -> str:
+    return f"NOWPayments names two parents of it, {later.parent_payment_id} and {other.payment_id}."
+
+
+def learn_from_itself(payment: NowPayment, news: Mapping[str, Any], actor: Actor) -> None:
+    """The payment's own notification, where only answers had told of it: now it is known whether it has a parent.
+
+    What was refused for want of that is tried again; what was booked at its outcome, and is owed its price, is for a
+    person.
+    """
+    fill_in(payment, {**news, "is_parent_told": True}, actor)
+    if payment.accumulation is None:
+        if payment.review_cause == ReviewCause.REFUSED:
+            told = "NOWPayments has told of it by itself"
+            end_by_retry(payment=payment, actor=actor, causes=(ReviewCause.REFUSED,), reason=told)
+            payment.refresh_from_db()
+    elif owes_more_than(payment, payment.accumulation.gross_usd):
+        booked, asked = usd_text(payment.accumulation.gross_usd), usd_text(Decimal(asked_usd(payment)))
+        reason = f"It was booked at its outcome, {booked}; its price is owed, {asked}, as is known only now."
+        open_review(payment=payment, actor=actor, cause=ReviewCause.NEWS, reason=f"{reason} What was booked stands.")
 
 
 def fill_in(payment: NowPayment, news: Mapping[str, Any], actor: Actor) -> None:

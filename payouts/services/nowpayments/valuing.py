@@ -60,7 +60,8 @@ def why_apart(payment: NowPayment) -> str:
         return ""
     asked, band = Decimal(payment.price_amount), settings.PAYMENT_BAND_BPS
     distance = abs(_EXACT.subtract(payment.valued_usd, asked))
-    if _EXACT.multiply(distance, Decimal(_BPS)) <= _EXACT.multiply(asked, Decimal(band)):
+    is_near = _EXACT.multiply(distance, Decimal(_BPS)) <= _EXACT.multiply(asked, Decimal(band))
+    if is_near or distance <= settings.PAYMENT_BAND_USD:
         return ""
     maybe = "" if payment.is_parent_told else ", unless it is a later deposit to the address of another payment"
     return (
@@ -80,6 +81,12 @@ def _has_price_of_its_own(payment: NowPayment) -> bool:
 
 def _owes_asked_price(payment: NowPayment) -> bool:
     return payment.is_parent_told and _has_price_of_its_own(payment) and not is_short(payment)
+
+
+def owes_more_than(payment: NowPayment, booked_usd: Decimal) -> bool:
+    """Whether the asked price is what is owed for it, and is more than what was booked."""
+    is_owed = _owes_asked_price(payment) and not why_apart(payment)
+    return is_owed and Decimal(asked_usd(payment)) > booked_usd
 
 
 def too_fine(payment: NowPayment) -> dict[str, tuple[str, str]]:

@@ -240,6 +240,16 @@ def test_the_band_is_of_the_asked_price_and_includes_its_ends(asked: str, status
     assert (only().status, only().gross_usd) == (status, Decimal(gross))
 
 
+@pytest.mark.parametrize(("asked", "status", "gross"), [("4.9", "pending", "4.9"), ("5.1", "held", "3")])
+def test_two_dollars_may_be_missing_of_however_small_a_payment(asked: str, status: str, gross: str) -> None:
+    client()
+
+    # Worth 3 USD: of so little a network's fee is much.
+    tell(price_amount=asked, outcome_amount="0.001")
+
+    assert (only().status, only().gross_usd) == (status, Decimal(gross))
+
+
 def test_without_a_price_to_compare_by_it_waits(exchange: ScriptedServer) -> None:
     client()
     exchange.say(Reply(status=503))

@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from config.lib.errors import RefusedError
-from payouts.models import Accumulation, AccumulationStatus, InboundEvent, NowPayment, Outcome
+from payouts.models import Accumulation, AccumulationStatus, InboundEvent, NowPayment, Outcome, ReviewCause
 from payouts.services import advance_payment, close_review, due_payments, ingest_payment, waiting_notifications
 from payouts.tasks import advance_now_payment, process_notification
 from tests.lib.scripted_http import Reply, ScriptedServer
@@ -171,6 +171,10 @@ def test_one_that_is_listed_by_two_payments_is_for_a_person() -> None:
 
     assert known("7").parent_payment_id == "5524759814"
     assert known("7").review_reason == "NOWPayments names two parents of it, 5524759814 and 6."
+    # Said once: what a person has decided is not asked again, however often the list comes.
+    close_review(payment=known("7"), actor=ACTOR, reason="it is of the first one")
+    tell(payment_id=6, payment_status="confirming", payment_extra_ids=[7])
+    assert known("7").review_reason == ""
 
 
 def test_finished_without_an_outcome_is_not_yet(provider: ScriptedServer) -> None:
@@ -225,8 +229,21 @@ def test_what_only_an_answer_told_is_worth_its_outcome(provider: ScriptedServer)
 
     assert (payment.accumulation, Accumulation.objects.get().gross_usd) == (Accumulation.objects.get(), Decimal("29.7"))
     tell()
-    assert (known().is_parent_told, known().review_reason) == (True, "")
+    assert (known().is_parent_told, known().review_cause) == (True, ReviewCause.NEWS)
+    assert "booked at its outcome, $29.70; its price is owed, $30.00" in known().review_reason
     assert Accumulation.objects.get().gross_usd == Decimal("29.7")
+
+
+def test_what_was_refused_for_want_of_its_notification_is_booked_when_that_comes(provider: ScriptedServer) -> None:
+    client()
+    provider.say_json(answer(outcome_currency="xmr"))
+    ingest_payment(payment_id="5524759814", actor=ACTOR)
+    assert (known().review_cause, Accumulation.objects.count()) == (ReviewCause.REFUSED, 0)
+
+    tell(outcome_currency="xmr")
+
+    # Another asset than ETH is held, and owed its price.
+    assert (known().review_reason, Accumulation.objects.get().gross_usd) == ("", Decimal(30))
 
 
 def test_ingesting_what_is_recorded_changes_nothing(provider: ScriptedServer) -> None:
