@@ -13,6 +13,8 @@ from payouts.models import Accumulation, AccumulationStatus
 from payouts.services.members import odd_members
 from tests import factories
 from tests.factories import ACTOR, WEI_PER_USD
+from tests.lib.lives import RESUMES
+from tests.lib.world import World, make_due
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -95,3 +97,21 @@ def test_more_than_half_are_guilty_only_if_they_are_off_by_a_factor_of_two(broug
     alone = factories.accumulations(100, 100, net_wei=brought * WEI_PER_USD)
 
     assert odd(made()) == [row.payment_id for row in alone if is_guilty]
+
+
+def test_f24_it_is_the_exchange_that_says_what_a_batch_is_worth(world: World) -> None:
+    factories.policy(20)
+    factories.accumulations(10, 15)
+    (poison,) = factories.accumulations(485, net_wei=10**11)
+    batch = check_threshold(actor=ACTOR).batch
+    assert batch is not None
+    payment = HostPayment.objects.get()
+
+    make_due()
+    RESUMES["the sweeper"](payment.pk)
+
+    payment.refresh_from_db()
+    assert "bps apart, 1000 allowed" in payment.review_reason
+    assert payment.valued_usd is not None
+    assert release_batch(batch=batch, actor=ACTOR, reason="out of the band") == 2
+    assert Accumulation.objects.held().get() == poison
