@@ -60,14 +60,16 @@ def release_batch(*, batch: BatchConversion, actor: Actor, reason: str) -> int:
     Those that kept it out of the band are held, each with its figures: they would keep the next one out of it as well.
 
     Raises:
-        RefusedError: the batch has ended, or signed bytes of its payment exist.
+        RefusedError: the batch has ended, signed bytes of its payment exist, or chain or exchange say, or do not say
+            whether, our key has paid its order.
         StaleRowError: the batch or its payment has moved on meanwhile.
     """
     need_reason(reason)
+    unpaid = hostpay.ask_unpaid(_payment_of_open(batch))
     with transaction.atomic():
         # The payment first: that is the order in which hostpay's deliveries lock them.
         payment = _payment_of_open(batch)
-        hostpay.close_unsent(payment=payment, actor=actor, reason=reason)
+        hostpay.close_unpaid(payment=payment, unpaid=unpaid, actor=actor, reason=reason)
         row = batch.locked()
         odd = odd_members_of(row)
         returned = give_back(row, actor=actor, reason=reason)

@@ -10,6 +10,7 @@ from hostpay.services.approvals import (
     why_not_propose,
 )
 from hostpay.services.breaking import close_breaker, open_breaker, open_breakers
+from hostpay.services.closing import Unpaid, ask_unpaid, close_unpaid, close_unsent
 from hostpay.services.explaining import explain_payment
 from hostpay.services.halting import halt_wallet
 from hostpay.services.heartbeats import beating
@@ -18,7 +19,6 @@ from hostpay.services.operating import (
     WAIT_FOR,
     accept_receipt,
     close_review,
-    close_unsent,
     escalate,
     retry_payment,
     wait_for_rest,
@@ -45,13 +45,16 @@ __all__ = (
     "Handover",
     "PausedError",
     "UnknownContextError",
+    "Unpaid",
     "WalletFacts",
     "accept_receipt",
     "advance",
     "approve",
+    "ask_unpaid",
     "beating",
     "close_breaker",
     "close_review",
+    "close_unpaid",
     "close_unsent",
     "due_payments",
     "escalate",

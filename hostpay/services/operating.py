@@ -9,7 +9,7 @@ from django.db import transaction
 from config.lib import clock
 from config.lib.audit import Actor, need_reason
 from config.lib.errors import RefusedError
-from hostpay.models import CLOSED_UNPAID, ON_THE_WIRE, TERMINAL, HostPayment, OrderStatus, PaymentStatus
+from hostpay.models import ON_THE_WIRE, TERMINAL, HostPayment, PaymentStatus
 from hostpay.services.deciding import CLOSE, ESCALATE, WAIT, decision_data
 from hostpay.services.receiving import settle
 
@@ -55,32 +55,6 @@ def retry_payment(*, payment: HostPayment, actor: Actor, reason: str) -> None:
             review_since=None,
             next_action_at=clock.now(),
         )
-
-
-def close_unsent(*, payment: HostPayment, actor: Actor, reason: str) -> None:
-    """Close a payment from which no money left, on behalf of its requester, who is not told again.
-
-    Raises:
-        RefusedError: bytes were signed, or the money is at the exchange, or here already.
-        StaleRowError: it has moved on meanwhile.
-    """
-    need_reason(reason)
-    with transaction.atomic():
-        row = payment.locked()
-        if row.status in CLOSED_UNPAID:
-            if row.delivered_at is None:
-                _stamp_closed(row)
-                row.note(actor=actor, reason=f"closed: {reason}")
-            return
-        if row.status not in {PaymentStatus.REQUESTED, PaymentStatus.ORDERED}:
-            raise RefusedError(
-                why=f"The host payment is {row.status}: {_WHY_NOT[PaymentStatus(row.status)]}.",
-                next_step="Follow it to its end; release is possible if it fails there.",
-            )
-        for order in row.orders.filter(is_current=True):
-            order.move(OrderStatus.ABANDONED, actor=actor, reason=reason, is_current=False)
-        row.move(PaymentStatus.CANCELLED, actor=actor, reason=reason, failure_reason=reason)
-        _stamp_closed(row)
 
 
 def accept_receipt(*, payment: HostPayment, actor: Actor, reason: str) -> None:
@@ -157,27 +131,6 @@ def close_review(*, payment: HostPayment, actor: Actor, reason: str) -> None:
 
 # Their telling failed, and is tried again; the other ends are reviewed before anybody is told.
 _TOLD_AGAIN = (PaymentStatus.SETTLED, PaymentStatus.REFUNDED)
-
-_WHY_NOT = {
-    PaymentStatus.SIGNED: "signed bytes exist and may still be mined",
-    PaymentStatus.BROADCAST: "its transaction is out and may still be mined",
-    PaymentStatus.MINED: "its transaction is mined",
-    PaymentStatus.FINAL: "its ETH is at the exchange",
-    PaymentStatus.SETTLED: "its proceeds are here",
-}
-
-
-def _stamp_closed(row: HostPayment) -> None:
-    HostPayment.objects.filter(pk=row.pk).update(
-        delivered_at=clock.now(),
-        next_action_at=None,
-        review_reason="",
-        review_since=None,
-        waiting_reason="",
-        waiting_since=None,
-        unknown_reason="",
-        unknown_since=None,
-    )
 
 
 def _doubtful(payment: HostPayment) -> HostPayment:

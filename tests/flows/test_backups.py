@@ -15,10 +15,11 @@ from batches.models import BatchConversion
 from batches.services import check_threshold, release_batch
 from config.lib.errors import RefusedError
 from config.lib.lifecycle import StaleRowError
+from config.reconciliation import reconcile
 from config.simulation.boundaries import Boundaries
 from hostpay import services
-from hostpay.models import ExchangeOrder, HostPayment, Wallet
-from hostpay.services.reconciling import attach_order, readopt_sent
+from hostpay.models import ExchangeOrder, HostPayment, Scope, Wallet
+from hostpay.services.reconciling import attach_order, readopt_sent, sign_off
 from tests import factories
 from tests.factories import ACTOR
 from tests.hostpay.chain import ALICE
@@ -75,10 +76,26 @@ def by_who_releases(world: World) -> None:
     by_the_runbook(world)
 
 
+def by_who_signs_off(world: World) -> None:
+    """Take on every difference, give the members back, take on what differs then, and lift; then the runbook after all."""
+    by_itself(world)
+    for _ in range(2):
+        _sign_off()
+        _lift()
+        for batch in BatchConversion.objects.filter(status__in=("created", "swapping")):
+            with _told():
+                release_batch(batch=batch, actor=ALICE, reason="it stands still")
+    by_a_hasty_operator(world)
+    by_the_runbook(world)
+    _sign_off()
+    by_a_hasty_operator(world)
+
+
 OPERATORS: dict[str, Callable[[World], None]] = {
     "the runbook": by_the_runbook,
     "haste": by_a_hasty_operator,
     "a release": by_who_releases,
+    "a signature": by_who_signs_off,
 }
 
 
@@ -131,6 +148,13 @@ def test_f69_from_a_backup_of_any_moment_the_money_of_a_purpose_leaves_once(
 def _lift() -> None:
     with _told():
         services.lift_halt(wallet=Wallet.objects.get(), actor=ALICE, reason="it will be fine")
+
+
+def _sign_off() -> None:
+    for scope in (Scope.CHAIN, Scope.PROVIDER):
+        run = reconcile(scope=scope, actor=ALICE)
+        with _told():
+            sign_off(run=run, actor=ALICE, reason="it is in order")
 
 
 def _adopt() -> None:

@@ -121,7 +121,7 @@ def test_everything_needs_a_reason() -> None:
 @pytest.mark.parametrize("status", [PaymentStatus.REQUESTED, PaymentStatus.ORDERED])
 def test_what_was_not_signed_is_closed_with_its_order(status: str) -> None:
     payment = rows.payment(status=status, unknown_reason="an answer was lost", unknown_since=timezone.now())
-    order = rows.order(payment)
+    order = rows.order(payment, status="ordering", provider_order_id=None, payin_address=None)
 
     services.close_unsent(payment=payment, actor=OPERATOR, reason="the client withdrew")
 

@@ -14,7 +14,7 @@ from config.lib.differences import Line, Verdict, left_out
 from config.lib.money import ETH, USDT, format_units, from_units
 from hostpay import gateways
 from hostpay.models import (
-    TERMINAL,
+    CLOSED_UNPAID,
     ExchangeOrder,
     OrderStatus,
     PaymentStatus,
@@ -31,12 +31,15 @@ from hostpay.providers.changenow import (
     OrderNotFoundError,
     same_amount,
 )
+from hostpay.providers.ethereum import PrunedError
 from hostpay.services import health
 from hostpay.services.adopting import UNPAID, differences, units_or_none
 from hostpay.services.reconciling.blocks import settled_block
 from hostpay.services.reconciling.line import NonceLine, examine_line
 from hostpay.services.reconciling.orphans import (
+    how_to_answer,
     how_to_attach,
+    is_done_with,
     may_be_taken_on,
     paid_by_our_key,
 )
@@ -58,6 +61,8 @@ _PAID = (
     ExchangeStatus.VERIFYING,
     ExchangeStatus.REFUNDED,
 )
+# The wallet's line of nonces, examined when somebody first needs it.
+_LineOnce = Callable[[], NonceLine]
 _SENT = (TransactionStatus.BROADCAST, TransactionStatus.MINED, TransactionStatus.FINAL)
 
 
@@ -72,16 +77,23 @@ def reconcile_provider(*, is_whole: bool = False) -> list[Line]:
     """
     before = latest_settled(Scope.ALL, Scope.PROVIDER)
     since = before.started_at - _OVERLAP if before else clock.now() - _FIRST_LOOK_BACK
-    return [*_reread(since, is_whole=is_whole), *_unknown(since, is_whole=is_whole)]
+    wallet = our_wallet()
+
+    # Looked up once, and only if a deposit may be of our own key, and no row of ours is of it.
+    @cache
+    def line() -> NonceLine:
+        return examine_line(wallet, settled_block=settled_block(), is_whole=is_whole)
+
+    return [*_reread(since, line, is_whole=is_whole), *_unknown(since, wallet, line)]
 
 
-def _reread(since: datetime, *, is_whole: bool) -> list[Line]:
+def _reread(since: datetime, line: _LineOnce, *, is_whole: bool) -> list[Line]:
     is_open = Case(When(status=OrderStatus.OPEN, then=0), default=1, output_field=IntegerField())
     placed = ExchangeOrder.objects.filter(provider_order_id__isnull=False).select_related("payment__wallet")
     wanted = placed.filter(Q(status=OrderStatus.OPEN) | Q(status_changed_at__gte=since)).order_by(is_open, "created_at")
     read = list(wanted if is_whole else wanted[:_MOST_READ])
     rest = wanted.count() - len(read)
-    found = {order: _compared(order) for order in read}
+    found = {order: _compared(order, line) for order in read}
     same = sum(not any(line.verdict is not Verdict.AGREES for line in lines) for lines in found.values())
     summary = Line(
         row="orders of ours, asked for anew",
@@ -93,7 +105,7 @@ def _reread(since: datetime, *, is_whole: bool) -> list[Line]:
     return [summary, *(line for lines in found.values() for line in lines), *more]
 
 
-def _compared(order: ExchangeOrder) -> list[Line]:
+def _compared(order: ExchangeOrder, line: _LineOnce) -> list[Line]:
     try:
         state = _ask(order.provider_order_id or "")
     except OrderNotFoundError as error:
@@ -107,8 +119,8 @@ def _compared(order: ExchangeOrder) -> list[Line]:
                 "Ask the exchange's support, with this id; pay nothing to its address.",
             )
         ]
-    found = (_terms(order, state), _deposit(order, state), _status(order, state), _proceeds(order, state))
-    return [line for line in found if line is not None] + _further(order, state)
+    found = (_terms(order, state), _deposit(order, state, line), _status(order, state), _proceeds(order, state))
+    return [told for told in found if told is not None] + _further(order, state, line)
 
 
 def _terms(order: ExchangeOrder, state: ExchangeState) -> Line | None:
@@ -119,7 +131,7 @@ def _terms(order: ExchangeOrder, state: ExchangeState) -> Line | None:
     return _line(order, "as ordered", "; ".join(wrong), Verdict.ALARM, next_step)
 
 
-def _deposit(order: ExchangeOrder, state: ExchangeState) -> Line | None:
+def _deposit(order: ExchangeOrder, state: ExchangeState, line: _LineOnce) -> Line | None:
     """Money that reached the order, against what we sent there."""
     if state.status not in _PAID and state.payin_hash is None:
         return None
@@ -128,14 +140,17 @@ def _deposit(order: ExchangeOrder, state: ExchangeState) -> Line | None:
     ).first()
     came = f"{state.amount_from:f} ETH" if state.amount_from is not None else "a deposit"
     if paid is None:
+        is_acceptable = _may_be_taken_on(order, state, line)
+        closed = order.payment.status in CLOSED_UNPAID and not is_acceptable
         return _line(
             order,
             f"never paid; {order.status}, payment {order.payment_id} is {order.payment.status}",
             f"{state.raw_status}, {came} by {state.payin_hash or 'a transaction it does not name'}",
             Verdict.ALARM,
-            "If it left our wallet, `reconcile --chain` shows it, and adopts what proves itself. Pay this purpose no second time.",
-            # Taken on too soon it would be paid a second time.
-            is_acceptable=order.payment.status in TERMINAL,
+            how_to_answer(order)
+            if closed
+            else "If it left our wallet, `reconcile --chain` shows it, and adopts what proves itself. Pay this purpose no second time.",
+            is_acceptable=is_acceptable,
         )
     if state.payin_hash is not None and not _is_ours(order, state.payin_hash):
         return _line(
@@ -154,6 +169,20 @@ def _deposit(order: ExchangeOrder, state: ExchangeState) -> Line | None:
         Verdict.DIFFERS,
         "Ask the exchange for what is missing, with the transaction's hash.",
     )
+
+
+def _may_be_taken_on(order: ExchangeOrder, state: ExchangeState, line: _LineOnce) -> bool:
+    """Whether the deposit pays nothing a second time: taken on too soon, what our key has sent there would."""
+    if is_done_with(order):
+        return True
+    if order.payment.status not in CLOSED_UNPAID:
+        return False
+    wallet = order.payment.wallet
+    try:
+        return not paid_by_our_key(wallet, order.payin_address, state, lambda: line().sent) and not line().left_out
+    except PrunedError:
+        # Not seen is not absent; the rest of the run stands.
+        return False
 
 
 def _is_ours(order: ExchangeOrder, tx_hash: str) -> bool:
@@ -206,7 +235,7 @@ def _proceeds(order: ExchangeOrder, state: ExchangeState) -> Line | None:
     )
 
 
-def _further(order: ExchangeOrder, state: ExchangeState) -> list[Line]:
+def _further(order: ExchangeOrder, state: ExchangeState, line: _LineOnce) -> list[Line]:
     """Another deposit to the same address makes an order of its own there."""
     known = _known(state.further_ids)
     return [
@@ -216,14 +245,14 @@ def _further(order: ExchangeOrder, state: ExchangeState) -> list[Line]:
             f"another deposit came to its address: order {order_id}",
             Verdict.ALARM,
             "Run `reconcile --chain`: did it leave our wallet? Ask the exchange for its return.",
-            is_acceptable=order.payment.status in TERMINAL,
+            is_acceptable=_may_be_taken_on(order, state, line),
         )
         for order_id in state.further_ids
         if order_id not in known
     ]
 
 
-def _unknown(since: datetime, *, is_whole: bool) -> list[Line]:
+def _unknown(since: datetime, wallet: Wallet, line: _LineOnce) -> list[Line]:
     """Orders of our account that no order of ours names, with whether money reached them."""
     try:
         with health.counted(health.EXCHANGE):
@@ -241,13 +270,6 @@ def _unknown(since: datetime, *, is_whole: bool) -> list[Line]:
         ]
     known = _known(row.order_id for row in listed)
     unknown = [row for row in listed if row.order_id not in known]
-    wallet = our_wallet()
-
-    # Looked up once, and only if an order that nobody knows holds a deposit.
-    @cache
-    def line() -> NonceLine:
-        return examine_line(wallet, settled_block=settled_block(), is_whole=is_whole)
-
     summary = Line(
         row=f"orders at the exchange since {since:%Y-%m-%d %H:%M} UTC",
         ours=f"{len(listed) - len(unknown)} known",
@@ -257,7 +279,7 @@ def _unknown(since: datetime, *, is_whole: bool) -> list[Line]:
     return [summary, *(_orphan(row, wallet, line) for row in unknown)]
 
 
-def _orphan(row: ListedExchange, wallet: Wallet, line: Callable[[], NonceLine]) -> Line:
+def _orphan(row: ListedExchange, wallet: Wallet, line: _LineOnce) -> Line:
     name, ours = f"order {row.order_id}", f"not known{_intended(row)}"
     asked = f"{row.amount_from:f} ETH to {row.payin_address}" if row.amount_from is not None else f"{row.payin_address}"
     if row.status in UNPAID:

@@ -15,7 +15,14 @@ from hostpay.services import halting, health
 from hostpay.services.adopting import ADOPT, UNPAID, ask, deposit_told
 from hostpay.services.reconciling.blocks import settled_block
 from hostpay.services.reconciling.line import NonceLine, examine_line
-from hostpay.services.reconciling.orphans import how_to_attach, may_be_taken_on, paid_by_our_key, unknown_to_the_books
+from hostpay.services.reconciling.orphans import (
+    how_to_answer,
+    how_to_attach,
+    is_done_with,
+    may_be_taken_on,
+    paid_by_our_key,
+    unknown_to_the_books,
+)
 
 # A backup is hours old, or days.
 _LOOK_BACK = timedelta(days=30)
@@ -39,10 +46,11 @@ def lift_halt(*, wallet: Wallet, actor: Actor, reason: str) -> None:
 def _refuse_paid_orders(wallet: Wallet, unknown: list[SentTransaction]) -> None:
     for sent in unknown:
         order = ExchangeOrder.objects.filter(payin_address__iexact=sent.to_address or "").first()
-        if order is not None and not _is_accepted(f"nonce {sent.nonce} of {wallet.address}"):
+        # What was taken on before anybody knew of the order was taken on for something else.
+        if order is not None and not (is_done_with(order) and _is_accepted(f"nonce {sent.nonce} of {wallet.address}")):
             raise RefusedError(
                 why=f"{sent.tx_hash}, which the books do not know, paid order {order} of payment {order.payment_id}.",
-                next_step=f"Run {ADOPT}; release and retry nothing of that payment before.",
+                next_step=how_to_answer(order),
             )
 
 

@@ -14,7 +14,6 @@ from config.lib.differences import Line, Verdict, compared
 from config.lib.money import ETH, format_units
 from hostpay import gateways
 from hostpay.models import (
-    TERMINAL,
     AcceptedDifference,
     ExchangeOrder,
     HostPayment,
@@ -28,6 +27,7 @@ from hostpay.models import (
 from hostpay.providers.ethereum import PrunedError, Remembering, SentTransaction, find_by_nonce
 from hostpay.providers.rebuilding import signed_bytes
 from hostpay.services.adopting import ADOPT
+from hostpay.services.reconciling.orphans import how_to_answer, is_done_with, may_be_taken_on
 
 # Each takes some forty questions, so a worker or a page looks up so many, the oldest first, and tells how many are left.
 MOST_LOOKED_UP = 50
@@ -108,7 +108,7 @@ def examine_line(
                 blocks, sender=wallet.address, nonce=nonce, lowest=_lowest_block(wallet, nonce), highest=head
             )
         except PrunedError:
-            if known is None:
+            if known is None or _is_at_open_order(known):
                 raise
             found.lines.append(known)
             continue
@@ -239,6 +239,14 @@ def _is_settled(accepted: Line, known_up_to: int | None) -> bool:
     return int(told["block"]) <= known_up_to and not is_paid_order
 
 
+def _is_at_open_order(accepted: Line) -> bool:
+    """Whether what was accepted paid an order of ours after all, of which nobody knew then, and that is not done with."""
+    told = _SAID.search(accepted.theirs)
+    if told is None or not ExchangeOrder.objects.filter(payin_address__iexact=told["to"]).exists():
+        return False
+    return not may_be_taken_on(told["to"])
+
+
 def _undecided(wallet: Wallet, used: int) -> Sequence[NonceSlot]:
     """Nonces of ours that the chain has used, and for which no transaction of ours is known to be in a block."""
     slots = wallet.nonce_slots.filter(nonce__lt=used).select_related("payment")
@@ -347,10 +355,7 @@ def _foreign(sent: SentTransaction, slot: NonceSlot | None) -> Line:
     ours = "not known" if slot is None else f"given to payment {slot.payment_id}, {slot.payment.status}"
     if order is not None:
         ours += f"; it paid order {order} ({order.status}) of payment {order.payment_id} ({order.payment.status})"
-        next_step = (
-            "Money of ours is at that order. Keep the wallet halted, release nothing of that payment, and ask the"
-            " exchange for it; when that payment has ended, reconcile again and sign the run off."
-        )
+        next_step = f"Money of ours is at that order. {how_to_answer(order)}"
     else:
         next_step = (
             "Keep the wallet halted until you know who sent it. After a restore: an order that the books have forgotten"
@@ -365,7 +370,7 @@ def _foreign(sent: SentTransaction, slot: NonceSlot | None) -> Line:
         verdict=Verdict.ALARM,
         next_step=next_step,
         # Taken on too soon it would be paid a second time.
-        is_acceptable=order is None or order.payment.status in TERMINAL,
+        is_acceptable=order is None or is_done_with(order),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from hostpay import gateways
-from hostpay.models import TERMINAL, ExchangeOrder, Transaction, Wallet
+from hostpay.models import CLOSED_UNPAID, ExchangeOrder, PaymentStatus, Transaction, TransactionStatus, Wallet
 from hostpay.providers.changenow import ExchangeState
 from hostpay.providers.ethereum import ChainTransaction, SentTransaction
 from hostpay.services.adopting import ADOPT
@@ -38,14 +38,49 @@ def paid_by_our_key(wallet: Wallet, payin_address: str | None, state: ExchangeSt
     return next((each.tx_hash for each in unknown() if _paid(wallet, address, each)), "")
 
 
+def transaction_to(payin_address: str, sent: Iterable[SentTransaction]) -> SentTransaction | None:
+    """The first of the wallet's transactions that went to the address."""
+    wanted = payin_address.lower()
+    return next((each for each in sent if (each.to_address or "").lower() == wanted), None)
+
+
 def may_be_taken_on(payin_address: str | None) -> bool:
     """Whether a person may take on that our key paid there and the books have no row of it.
 
-    Only at the address of an order of ours whose payment has ended: nothing can be paid again by that, and nothing be
-    attached. Whatever else our key paid is of a payment that is there to be paid a second time, or of one to be made.
+    Only at the address of an order of ours that is done with: nothing can be paid again by that, and nothing be attached.
+    Whatever else our key paid is of a payment that is there to be paid a second time, or of one to be made.
     """
     known = ExchangeOrder.objects.filter(payin_address__iexact=payin_address or "").select_related("payment").first()
-    return known is not None and known.payment.status in TERMINAL
+    return known is not None and is_done_with(known)
+
+
+def is_done_with(order: ExchangeOrder) -> bool:
+    """Whether the order's payment has ended with its own money: by proceeds, or by a transaction that the books know.
+
+    A payment that was closed as if nothing had left is not done with, if our key has paid the order all the same: its
+    members were given back, and would be paid a second time.
+    """
+    status = order.payment.status
+    if status not in CLOSED_UNPAID:
+        return status == PaymentStatus.SETTLED
+    return Transaction.objects.filter(
+        slot__payment=order.payment, to_address__iexact=order.payin_address or "", status=TransactionStatus.FINAL
+    ).exists()
+
+
+def how_to_answer(order: ExchangeOrder) -> str:
+    """What an operator does about an order of ours that our key paid, unknown to the books."""
+    if is_done_with(order):
+        return "Its purpose was paid all the same: ask the exchange for its return, then sign the run off."
+    if order.payment.status in CLOSED_UNPAID:
+        return (
+            f"Its payment {order.payment_id} was closed as if nothing had left. Keep the wallet halted and hold its members, so"
+            " that they are not paid a second time; ask the exchange where its proceeds are. Nobody can sign this off."
+        )
+    return (
+        f"Keep the wallet halted, release nothing and retry nothing of payment {order.payment_id}. Take what paid the order into"
+        f" the books: {ADOPT}. What does not prove itself there, ask the exchange for."
+    )
 
 
 def how_to_attach(order_id: str) -> str:

@@ -204,6 +204,8 @@ def test_f69_a_nonce_that_was_signed_off_too_soon_is_taken_back_with_its_order(
 def test_f69_a_deposit_at_an_order_of_a_live_payment_is_taken_on_only_when_that_has_ended(
     swaps: Swaps,
 ) -> None:
+    swaps.world.drive_to(swaps.deposited(20), "settled")
+    settle_books(swaps.world)
     payment = swaps.ordered()
     order = order_of(payment)
     deposit(swaps, order.payin_address or "", int(order.send_units))
@@ -214,4 +216,4 @@ def test_f69_a_deposit_at_an_order_of_a_live_payment_is_taken_on_only_when_that_
     services.close_unsent(payment=payment, actor=ALICE, reason="somebody else paid it")
 
     assert line_of(reconciled("provider"), row).is_acceptable
-    assert ExchangeOrder.objects.get().status == "abandoned"
+    assert ExchangeOrder.objects.get(pk=order.pk).status == "abandoned"

@@ -76,9 +76,10 @@ def test_f69_a_halt_is_not_lifted_over_a_transaction_that_paid_an_order_of_ours(
     payment = swaps.deposited(30)
     restore_from_before_the_signature(payment, NonceSlot.objects.get(payment=payment).nonce)
     payment = look(payment)
-    # Whatever becomes of the payment by hand meanwhile.
-    services.close_unsent(payment=payment, actor=ALICE, reason="it stands still")
 
+    # Nor is the payment closed by hand meanwhile.
+    with pytest.raises(RefusedError, match=f"paid order .* of payment {payment.pk}: its money has left"):
+        services.close_unsent(payment=payment, actor=ALICE, reason="it stands still")
     with pytest.raises(RefusedError, match=f"which the books do not know, paid order .* of payment {payment.pk}"):
         services.lift_halt(wallet=Wallet.objects.get(), actor=ALICE, reason="it will be fine")
 
