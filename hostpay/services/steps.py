@@ -16,6 +16,12 @@ from hostpay.models import HostPayment
 _BACKOFF_FIRST_S = 2
 _BACKOFF_LONGEST_S = 300
 
+# Between the questions of one review.
+_AND = "\nand: "
+# More than that nobody reads on one line; all of them stand in the history.
+_MOST_QUESTIONS = 5
+_EARLIER = "earlier questions, which stand in its history"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proceed:
@@ -86,19 +92,65 @@ def write_down(
         asked = ("review_reason", "review_since") if isinstance(said, Review) else ()
         columns = {name: columns[name] for name in asked} | {"next_action_at": signers_turn}
     with transaction.atomic():
+        if isinstance(said, Review):
+            columns["review_reason"] = _asked_by_step(payment, said)
         written = HostPayment.objects.filter(pk=payment.pk, next_action_at=lease).update(**columns)
         if written and columns["next_action_at"] is None:
             _keep_watched(payment)
-        if written and isinstance(said, Review) and said.reason != payment.review_reason:
+        if written and isinstance(said, Review) and not _is_asked(payment.review_reason, said.reason):
             payment.note(actor=actor, reason=f"needs review: {said.reason}")
 
 
 def open_review(payment: HostPayment, said: Review, *, actor: Actor) -> None:
-    """Ask a person in the transaction of what the question is about; the caller holds the payment's row."""
+    """Ask a person in the transaction of what the question is about, beside what nobody has answered yet.
+
+    The caller holds the payment's row. What is asked already is not asked twice.
+    """
+    payment.refresh_from_db(fields=("review_reason", "review_since"))
+    if _is_asked(payment.review_reason, said.reason):
+        return
     payment.note(actor=actor, reason=f"needs review: {said.reason}")
-    payment.review_reason = said.reason
+    payment.review_reason = _together(payment.review_reason, said.reason)
     payment.review_since = payment.review_since or clock.now()
     payment.save(update_fields=("review_reason", "review_since"))
+
+
+def close_answered(payment: HostPayment, *, about: str) -> None:
+    """End the questions that name the transaction `about`; any other stays open. The caller holds the payment's row."""
+    payment.refresh_from_db(fields=("review_reason", "review_since"))
+    left = [each for each in _questions(payment.review_reason) if about.lower() not in each.lower()]
+    payment.review_reason = _AND.join(left)
+    payment.review_since = payment.review_since if left else None
+    payment.save(update_fields=("review_reason", "review_since"))
+
+
+def _asked_by_step(payment: HostPayment, said: Review) -> str:
+    """What a step asks takes the place of what it asked before; what others have asked meanwhile stays beside it.
+
+    After the end of a payment each question is about other money, and none takes another's place.
+    """
+    row = HostPayment.objects.select_for_update(of=("self",)).only("review_reason").get(pk=payment.pk)
+    is_its_own = row.review_reason == payment.review_reason and payment.delivered_at is None
+    if is_its_own and not _is_asked(row.review_reason, said.reason):
+        return said.reason
+    return _together(row.review_reason, said.reason)
+
+
+def _questions(review_reason: str) -> list[str]:
+    return [each for each in review_reason.split(_AND) if each]
+
+
+def _is_asked(review_reason: str, question: str) -> bool:
+    return set(_questions(question)) <= set(_questions(review_reason))
+
+
+def _together(review_reason: str, question: str) -> str:
+    asked = _questions(review_reason)
+    asked += [each for each in _questions(question) if each not in asked]
+    named = [each for each in asked if each != _EARLIER]
+    if len(named) > _MOST_QUESTIONS or len(named) < len(asked):
+        return _AND.join((_EARLIER, *named[-_MOST_QUESTIONS:]))
+    return _AND.join(named)
 
 
 def _keep_watched(payment: HostPayment) -> None:
