@@ -119,8 +119,9 @@ def _named_refund(payment: HostPayment) -> dict[str, Any]:
 
 def _refund_consequence(payment: HostPayment) -> str:
     if payment.status in TERMINAL:
+        asked = f"{payment.review_reason}. " if payment.review_reason else ""
         return (
-            f"{payment.review_reason}. You propose to book what came back after the end of this payment of"
+            f"{asked}You propose to book what came back after the end of this payment of"
             f" {format_units(payment.send_units, ETH)}. The payment and its loss stay as they are, and its members get nothing"
             " of it. The chain is asked now, and again when another operator approves it."
         )

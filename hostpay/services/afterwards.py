@@ -48,13 +48,23 @@ def look_for_late_money(*, payment: HostPayment, actor: Actor) -> Said:
         state = gateways.exchange().exchange(current.provider_order_id or "")
     observe(current, state, actor)
     found = find_named(payment, current, current.payout_hash) if current.payout_hash else find_unnamed(payment, current)
-    news = _proceeds(payment, current, found, actor) or _return(payment, current, actor)
-    was_told = payment.status_changes.filter(reason=f"needs review: {news}").exists()
-    return Review(reason=news, after_s=after_s) if news and not was_told else Poll(after_s=after_s)
+    # USDT that is in doubt must not hide the ETH.
+    for doubt in (_book_proceeds(payment, current, found, actor), _book_return(payment, current, actor)):
+        if doubt:
+            _tell_once(payment, doubt, actor)
+    return Poll(after_s=after_s)
 
 
-def _proceeds(payment: HostPayment, current: ExchangeOrder, found: Found | None, actor: Actor) -> str:
-    """What arrived since the last look, or why something cannot be told; its transfers are the order's from here on."""
+def _tell_once(payment: HostPayment, doubt: str, actor: Actor) -> None:
+    """What the same words have told before is no news, and may be closed: a refund can be booked without a review."""
+    with transaction.atomic():
+        payment.locked()
+        if not payment.status_changes.filter(reason=f"needs review: {doubt}").exists():
+            open_review(payment, Review(reason=doubt), actor=actor)
+
+
+def _book_proceeds(payment: HostPayment, current: ExchangeOrder, found: Found | None, actor: Actor) -> str:
+    """Tell what arrived since the last look, whose transfers are the order's from here on; or say why it is in doubt."""
     if found is None or found.doubt:
         return f"after it was given up: {found.doubt}" if found is not None else ""
     known = set(Receipt.objects.filter(order=current).values_list("tx_hash", "log_index"))
@@ -71,11 +81,11 @@ def _proceeds(payment: HostPayment, current: ExchangeOrder, found: Found | None,
         # So that no other order can be credited with them; and nobody hears of it later, so it is told with them.
         credit(payment, current, new)
         open_review(payment, Review(reason=news), actor=actor)
-    return news
+    return ""
 
 
-def _return(payment: HostPayment, current: ExchangeOrder, actor: Actor) -> str:
-    """What came back since the last look, or why people have to read it; what proves itself has its row from here on."""
+def _book_return(payment: HostPayment, current: ExchangeOrder, actor: Actor) -> str:
+    """Tell what came back since the last look and proves itself, with its row; or say why people have to read it."""
     known = {current.refund_hash, current.refund_hash.lower()}
     if Refund.objects.filter(order=current, tx_hash__in=known).exists() or current.late_returns.filter(
         tx_hash__in=known
@@ -102,7 +112,7 @@ def _return(payment: HostPayment, current: ExchangeOrder, actor: Actor) -> str:
         book_late(payment=payment, current=current, returned=returned)
         # Nobody hears of it later: it is told with its row.
         open_review(payment, Review(reason=news), actor=actor)
-    return news
+    return ""
 
 
 def _loss(current: ExchangeOrder) -> str:

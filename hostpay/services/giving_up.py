@@ -30,6 +30,7 @@ from hostpay.providers.addresses import is_hash
 from hostpay.services.finality import is_final
 from hostpay.services.receiving import find_named, find_unnamed
 from hostpay.services.refunding import Returned, book_late, close_refunded, find_refund, why_impossible
+from hostpay.services.steps import close_answered
 
 # Before that the exchange, or its refund, may simply be slow; and what is written off too early is paid twice.
 WRITE_OFF_AFTER = timedelta(days=1)
@@ -50,10 +51,13 @@ def why_not_accept_refund(payment: HostPayment) -> str:
 
 
 def why_not_book_late(payment: HostPayment) -> str:
-    """A sentence, or nothing if two people have ended the payment, and something has come up about it since."""
+    """A sentence, or nothing if two people have ended the payment, and its end is told: what comes then is only booked.
+
+    Whether a review is open says nothing: its question may be answered while the ETH is here and has no row yet.
+    """
     given_up = payment.approvals.filter(action__in=GIVEN_UP, executed_at__isnull=False)
-    if payment.delivered_at is None or not payment.review_reason or not given_up.exists():
-        return "Nothing has come up after two people had ended it."
+    if payment.delivered_at is None or not given_up.exists():
+        return "It was not ended by two people, or its requester is not told yet."
     return ""
 
 
@@ -84,7 +88,7 @@ def facts_of_refund(*, payment: HostPayment, tx_hash: str, units: int, is_part: 
     if impossible:
         raise RefusedError(why=f"{impossible[:1].upper()}{impossible[1:]}.", next_step="Name another transaction.")
     if current.late_returns.filter(tx_hash=returned.tx_hash).exists():
-        raise RefusedError(why=f"{returned.tx_hash} is booked for it already.", next_step="Close the review.")
+        raise RefusedError(why=f"{returned.tx_hash} is booked for it already.", next_step="Name another one.")
     return {
         "exchange": current.provider_order_id or "",
         "refund_tx": returned.tx_hash,
@@ -164,7 +168,8 @@ def _book(payment: HostPayment, returned: Returned, approval: Approval, actor: A
     book_late(payment=payment, current=current, returned=returned, approval=approval)
     told = f"{format_units(returned.units, ETH)} came back in {returned.tx_hash} after its end: {by_two}"
     payment.note(actor=actor, reason=told, data={"tx_hash": returned.tx_hash, "returned_units": str(returned.units)})
-    HostPayment.objects.filter(pk=payment.pk).update(review_reason="", review_since=None)
+    # What else came up since is another question, and nobody has answered it.
+    close_answered(payment, about=returned.tx_hash)
 
 
 def write_off(*, payment: HostPayment, approval: Approval, actor: Actor) -> None:

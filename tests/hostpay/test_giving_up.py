@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -13,7 +14,7 @@ from config.invariants import examine
 from config.lib import clock
 from config.lib.errors import ProviderError, RefusedError
 from config.lib.money import ETH, format_units
-from hostpay import services
+from hostpay import gateways, services
 from hostpay.models import (
     Approval,
     ExchangeOrder,
@@ -34,6 +35,7 @@ from tests import factories
 from tests.hostpay.chain import crash_at, through
 from tests.hostpay.reconciling.books import reconciled, settle_books
 from tests.lib.faulty_node import FaultyNode
+from tests.lib.scripted_http import Reply, ScriptedServer
 from tests.lib.swaps import OPERATOR, SECOND, Swaps, fresh, long_ago, order_of
 from tests.lib.unguarded import unguarded
 from tests.lib.world import WORKER
@@ -228,11 +230,89 @@ def test_f38_what_does_not_prove_itself_after_the_write_off_is_booked_by_two_peo
     assert (ended.status, ended.review_reason) == ("failed", "")
     swaps.step()
     assert (fresh(payment).review_reason, LateReturn.objects.count()) == ("", 1)
-    with pytest.raises(RefusedError, match="only what the exchange has"):
+    with pytest.raises(RefusedError, match="is booked for it already"):
         propose_refund(payment=fresh(payment), tx_hash=tx_hash, units=BACK, actor=OPERATOR, reason="once more")
     with pytest.raises(RefusedError, match="only what the exchange has can be written off"):
         propose_write_off(payment=fresh(payment), actor=OPERATOR, reason="once more")
     assert broken() == []
+
+
+def test_f38_a_late_refund_is_booked_by_two_people_though_its_review_was_closed(swaps: Swaps) -> None:
+    payment = written_off(swaps, lost_batch(swaps))
+    with pytest.raises(RefusedError, match="only what the exchange has"):
+        propose_refund(
+            payment=payment, tx_hash="0x" + "66" * 32, units=BACK, actor=OPERATOR, reason="its end is not told"
+        )
+    swaps.look_until(lambda: fresh(payment).delivered_at is not None)
+    tx_hash = comes_back(swaps, payment, transfer_of(swaps, BACK))
+    swaps.step()
+    services.close_review(payment=fresh(payment), actor=OPERATOR, reason="will ask them")
+    swaps.step()
+    # The same words are no news.
+    assert fresh(payment).review_reason == ""
+
+    proposal = propose_refund(payment=fresh(payment), tx_hash=tx_hash, units=BACK, actor=OPERATOR, reason="ticket 12")
+    approve(approval=proposal, actor=SECOND, reason="seen on chain")
+
+    row, ended = LateReturn.objects.get(), fresh(payment)
+    assert (int(row.units), row.tx_hash, row.approval) == (BACK, tx_hash, proposal)
+    assert (ended.status, ended.review_reason, ended.refunded_units) == ("failed", "", None)
+    assert broken() == []
+
+
+def test_f38_booking_what_came_late_answers_no_other_question(swaps: Swaps) -> None:
+    payment = written_off(swaps, lost_batch(swaps))
+    swaps.look_until(lambda: fresh(payment).delivered_at is not None)
+    tx_hash = comes_back(swaps, payment, transfer_of(swaps, BACK))
+    swaps.step()
+    since = fresh(payment).review_since
+    proposal = propose_refund(payment=fresh(payment), tx_hash=tx_hash, units=BACK, actor=OPERATOR, reason="ticket 12")
+    # It names no refund any more.
+    swaps.world.exchange.clear_faults()
+    pays_after_all(swaps, payment)
+    swaps.step()
+    receipt, both = Receipt.objects.get(), fresh(payment)
+    assert f"paid after all: 29.75 USDT in {receipt.tx_hash}" in both.review_reason
+    assert f"came back in {tx_hash}" in both.review_reason
+    assert both.review_since == since
+
+    approve(approval=proposal, actor=SECOND, reason="seen on chain")
+    swaps.step()
+
+    left = fresh(payment)
+    assert left.review_reason == (
+        f"exchange {order_of(payment).provider_order_id} was given up, and paid after all: 29.75 USDT in {receipt.tx_hash};"
+        " its members were released, so it is shared out to nobody"
+    )
+    assert left.review_since == since
+    assert LateReturn.objects.get().tx_hash == tx_hash
+    services.close_review(payment=left, actor=OPERATOR, reason="booked against the loss")
+    swaps.step()
+    assert fresh(payment).review_reason == ""
+
+
+def test_f38_late_usdt_that_is_in_doubt_does_not_hide_late_eth(swaps: Swaps, settings: Settings) -> None:
+    swaps.world.drive_to(swaps.request(), "settled")
+    payment = written_off(swaps, lost_batch(swaps))
+    swaps.look_until(lambda: fresh(payment).delivered_at is not None)
+    tx_hash = transfer_of(swaps, BACK, sender=payer_of(swaps))
+
+    with ScriptedServer() as server:
+        answer = swaps.world.exchange.http.get(
+            "/v2/exchange/by-id", params={"id": order_of(payment).provider_order_id}
+        ).json()
+        both = {**answer, "status": "finished", "payoutHash": tx_hash, "refundHash": tx_hash}
+        server.say(Reply(body=json.dumps(both).encode(), headers={"content-type": "application/json"}))
+        settings.CHANGENOW_API_URL = server.url
+        gateways.exchange.cache_clear()
+        swaps.step()
+        swaps.step()
+    gateways.exchange.cache_clear()
+
+    row, told = LateReturn.objects.get(), fresh(payment)
+    assert (row.tx_hash, int(row.units)) == (tx_hash, BACK)
+    assert told.review_reason.count("after it was given up: ") == 1
+    assert told.review_reason.count("its ETH came back after all") == 1
 
 
 def test_f38_what_was_given_up_is_watched_for_three_months(swaps: Swaps) -> None:
