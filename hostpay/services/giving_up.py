@@ -21,19 +21,33 @@ from hostpay.models import (
     Approval,
     ExchangeOrder,
     HostPayment,
+    LateReturn,
     OrderStatus,
     PaymentStatus,
+    Refund,
     Transaction,
+    TransactionStatus,
     WriteOff,
 )
 from hostpay.providers.addresses import is_hash
+from hostpay.providers.ethereum import ChainTransaction
 from hostpay.services.finality import is_final
 from hostpay.services.receiving import find_named, find_unnamed
-from hostpay.services.refunding import Returned, book_late, close_refunded, find_refund, why_impossible
+from hostpay.services.refunding import (
+    Returned,
+    book_late,
+    close_refunded,
+    credited_units,
+    find_refund,
+    proven_units,
+    why_impossible,
+    why_not_divided,
+)
 from hostpay.services.steps import close_answered
 
 # Before that the exchange, or its refund, may simply be slow; and what is written off too early is paid twice.
 WRITE_OFF_AFTER = timedelta(days=1)
+_PLAIN = "a plain transfer of"
 _IN_WORDS_ALONE = "the nodes keep neither a trace nor the balances of that block: by the word of two people"
 
 
@@ -88,7 +102,16 @@ def facts_of_refund(*, payment: HostPayment, tx_hash: str, units: int, is_part: 
     if impossible:
         raise RefusedError(why=f"{impossible[:1].upper()}{impossible[1:]}.", next_step="Name another transaction.")
     if current.late_returns.filter(tx_hash=returned.tx_hash).exists():
-        raise RefusedError(why=f"{returned.tx_hash} is booked for it already.", next_step="Name another one.")
+        raise RefusedError(
+            why=f"{returned.tx_hash} is booked for it already.",
+            next_step="Close its review, if one is open, or name another transaction.",
+        )
+    undivided = why_not_divided(payment.wallet.chain_id, returned)
+    if undivided:
+        raise RefusedError(
+            why=f"{undivided[:1].upper()}{undivided[1:]}.",
+            next_step="Look at what others got of it, and take what is left.",
+        )
     return {
         "exchange": current.provider_order_id or "",
         "refund_tx": returned.tx_hash,
@@ -210,9 +233,7 @@ def _proven(payment: HostPayment, tx_hash: str, units: int, *, is_part: bool) ->
         raise RefusedError(
             why=f"{tx_hash} is not final on chain, or failed.", next_step="Wait for its confirmations, or correct it."
         )
-    wallet = payment.wallet.address
-    is_plain = (sent.to_address or "").lower() == wallet.lower() and sent.value_wei > 0
-    shown = sent.value_wei if is_plain else node.traced_wei(tx_hash, wallet)
+    shown, by = _shown(payment, sent)
     returned = Returned(
         tx_hash=sent.tx_hash,
         from_address=sent.from_address,
@@ -231,7 +252,25 @@ def _proven(payment: HostPayment, tx_hash: str, units: int, *, is_part: bool) ->
     if shown < units or (shown > units and not is_part):
         raise _not_of_that_amount(returned, shown)
     whole = "exactly that" if shown == units else f"{format_units(shown, ETH)} in all, of which this is a part"
-    return returned, f"a plain transfer of {whole}" if is_plain else f"its trace brings {whole} to the wallet"
+    return returned, f"{by} {whole}{'' if by == _PLAIN else ' to the wallet'}"
+
+
+def _shown(payment: HostPayment, sent: ChainTransaction) -> tuple[int | None, str]:
+    """What the transaction brought to the wallet, and by what that is known; None if neither chain nor books tell."""
+    wallet, chain_id = payment.wallet.address, payment.wallet.chain_id
+    is_plain = (sent.to_address or "").lower() == wallet.lower() and sent.value_wei > 0
+    shown = sent.value_wei if is_plain else gateways.node().traced_wei(sent.tx_hash, wallet)
+    booked = proven_units(chain_id, sent.tx_hash)
+    if shown is None:
+        # No node traces it any more; what it brought when a part of it was booked, it has brought.
+        return booked, "by a part of it that is booked it brings"
+    if booked is not None and booked != shown:
+        raise RefusedError(
+            why=f"{sent.tx_hash} brought {format_units(shown, ETH)}, and a part of it is booked as of"
+            f" {format_units(booked, ETH)}.",
+            next_step="Ask another node: one of the two is wrong.",
+        )
+    return shown, _PLAIN if is_plain else "its trace brings"
 
 
 def _proof_by_balance(payment: HostPayment, returned: Returned) -> str:
@@ -241,22 +280,39 @@ def _proof_by_balance(payment: HostPayment, returned: Returned) -> str:
     after = node.balance_at(wallet.address, returned.block_number)
     if before is None or after is None:
         return _IN_WORDS_ALONE
-    rise = after - before + _spent_in(payment, returned.block_number)
+    booked = _booked_in(payment, returned)
+    rise = after - before + _spent_in(payment, returned.block_number) - booked
     if rise < returned.units:
-        raise _not_of_that_amount(returned, max(rise, 0))
-    return f"the wallet's balance rose by {format_units(rise, ETH)} in its block"
+        raise _not_of_that_amount(returned, max(rise, 0), besides=booked)
+    beside = f" beside {format_units(booked, ETH)} that are booked of it" if booked else ""
+    return f"the wallet's balance rose by {format_units(rise, ETH)} in its block{beside}"
+
+
+def _booked_in(payment: HostPayment, returned: Returned) -> int:
+    """Wei of the block that are known to be other money: all that other transactions brought of which a part is booked."""
+    total = credited_units(payment.wallet.chain_id, returned.tx_hash)
+    brought: dict[str, int] = {}
+    for model in (Refund, LateReturn):
+        rows = model.objects.filter(order__payment__wallet=payment.wallet, block_number=returned.block_number)
+        for tx_hash, units in rows.exclude(tx_hash=returned.tx_hash).values_list("tx_hash", "brought_units"):
+            brought[tx_hash] = max(brought.get(tx_hash, 0), int(units))
+    return total + sum(brought.values())
 
 
 def _spent_in(payment: HostPayment, block_number: int) -> int:
     """What our own transactions in the block took from the wallet, gas included."""
     ours = Transaction.objects.filter(slot__wallet=payment.wallet, block_number=block_number)
-    spent = ours.aggregate(wei=Sum(F("value_units") + F("gas_used") * F("effective_gas_price_wei")))["wei"]
-    return int(spent or 0)
+    gas = ours.aggregate(wei=Sum(F("gas_used") * F("effective_gas_price_wei")))["wei"]
+    # Of a reverted one only the gas left.
+    value = ours.exclude(status=TransactionStatus.REVERTED).aggregate(wei=Sum("value_units"))["wei"]
+    return int(gas or 0) + int(value or 0)
 
 
-def _not_of_that_amount(returned: Returned, shown_wei: int) -> RefusedError:
+def _not_of_that_amount(returned: Returned, shown_wei: int, *, besides: int = 0) -> RefusedError:
+    """`besides`: wei of its block that are booked already."""
+    block = f", as {format_units(besides, ETH)} of its block are booked" if besides else ""
     return RefusedError(
         why=f"{returned.tx_hash} brought {format_units(shown_wei, ETH)} to the wallet, not"
-        f" {format_units(returned.units, ETH)}.",
+        f" {format_units(returned.units, ETH)}{block}.",
         next_step="Give the amount that the chain shows; if the rest is other payments', say that this is a part.",
     )

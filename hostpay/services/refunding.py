@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Sum
+from django.db.models import F, Sum
 
 from config.lib import clock
 from config.lib.audit import Actor
@@ -112,13 +112,47 @@ def find_refund(payment: HostPayment, current: ExchangeOrder) -> Returned | NotP
     )
 
 
-def credited_units(chain_id: int, tx_hash: str, *, to_others_than: ExchangeOrder) -> int:
-    """Wei of the transaction that other orders were credited with."""
+def credited_units(chain_id: int, tx_hash: str, *, to_others_than: ExchangeOrder | None = None) -> int:
+    """Wei of the transaction that orders were credited with, or other orders than the one."""
     total = 0
     for model in (Refund, LateReturn):
-        theirs = model.objects.filter(chain_id=chain_id, tx_hash=tx_hash).exclude(order=to_others_than)
+        rows = model.objects.filter(chain_id=chain_id, tx_hash=tx_hash)
+        theirs = rows if to_others_than is None else rows.exclude(order=to_others_than)
         total += int(theirs.aggregate(units=Sum("units"))["units"] or 0)
     return total
+
+
+def proven_units(chain_id: int, tx_hash: str) -> int | None:
+    """Wei that the transaction brought, as was proven when a part of it was booked; None if no part is.
+
+    A whole says nothing of that: it may stand by the word of two people, who told only what they knew of.
+    """
+    for model in (Refund, LateReturn):
+        parts = model.objects.filter(chain_id=chain_id, tx_hash=tx_hash, units__lt=F("brought_units"))
+        brought = parts.values_list("brought_units", flat=True).first()
+        if brought is not None:
+            return int(brought)
+    return None
+
+
+def why_not_divided(chain_id: int, returned: Returned) -> str:
+    """Why the database refuses the portion as things are, by the same count; empty if it takes it."""
+    credited = credited_units(chain_id, returned.tx_hash)
+    most = max((returned.brought_units, *_brought(chain_id, returned.tx_hash)))
+    if credited + returned.units <= most:
+        return ""
+    return (
+        f"of the {format_units(most, ETH)} that {returned.tx_hash} brought, {format_units(credited, ETH)} are credited already,"
+        f" and {format_units(returned.units, ETH)} are not left"
+    )
+
+
+def _brought(chain_id: int, tx_hash: str) -> list[int]:
+    return [
+        int(units)
+        for model in (Refund, LateReturn)
+        for units in model.objects.filter(chain_id=chain_id, tx_hash=tx_hash).values_list("brought_units", flat=True)
+    ]
 
 
 def close_refunded(

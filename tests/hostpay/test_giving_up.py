@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
@@ -32,7 +34,7 @@ from hostpay.services.limits import in_flight_wei
 from hostpay.services.reconciling.runs import lines_of
 from payouts.models import Accumulation
 from tests import factories
-from tests.hostpay.chain import crash_at, through
+from tests.hostpay.chain import crash_at, no_blocks, through
 from tests.hostpay.reconciling.books import reconciled, settle_books
 from tests.lib.faulty_node import FaultyNode
 from tests.lib.scripted_http import Reply, ScriptedServer
@@ -425,6 +427,83 @@ def test_f38_where_nothing_is_traced_the_wallets_balance_is_the_limit(swaps: Swa
     assert fresh(payment).refunded_units == BACK
 
 
+def test_f38_where_nothing_is_traced_what_is_booked_of_a_block_is_not_there_twice(
+    swaps: Swaps, settings: Settings
+) -> None:
+    first, second = lost(swaps), lost(swaps)
+    contracts = (CONTRACT, "0x" + "fc" * 20)
+    one, other = paid_by_contracts_at_once(swaps, {contracts[0]: BACK, contracts[1]: SENT - BACK})
+
+    with untraced(swaps, settings):
+        # Of two in one block neither is proven, and the block's rise is a limit for both together.
+        book(first, one, BACK)
+        with pytest.raises(
+            RefusedError, match=r"brought 0\.0005 ETH to the wallet, not 0\.0145 ETH, as 0\.0145 ETH of its"
+        ):
+            propose_refund(payment=second, tx_hash=other, units=BACK, actor=OPERATOR, reason="ticket 13")
+        proposal = book(second, other, SENT - BACK)
+
+    assert proposal.payload["proof"] == (
+        "the wallet's balance rose by 0.0005 ETH in its block beside 0.0145 ETH that are booked of it"
+    )
+    assert [int(each.units) for each in Refund.objects.order_by("pk")] == [BACK, SENT - BACK]
+
+
+def test_f38_a_part_that_stood_by_its_word_alone_leaves_the_rest_to_a_trace(swaps: Swaps, settings: Settings) -> None:
+    first, second, third = lost(swaps), lost(swaps), lost(swaps)
+    tx_hash = paid_by_contract(swaps, 2 * BACK)
+    with untraced(swaps, settings):
+        book(first, tx_hash, BACK)
+
+    book(second, tx_hash, BACK - 1, is_part=True)
+
+    assert [int(each.brought_units) for each in Refund.objects.order_by("pk")] == [BACK, 2 * BACK]
+    assert fresh(second).refunded_units == BACK - 1
+    with pytest.raises(RefusedError, match="was credited to another order before"):
+        propose_refund(payment=third, tx_hash=tx_hash, units=2, actor=OPERATOR, reason="more", is_part=True)
+    # By what the books know of it, now that a part of it was traced once.
+    with untraced(swaps, settings):
+        last = book(third, tx_hash, 1, is_part=True)
+    assert last.payload["proof"] == (
+        "by a part of it that is booked it brings 0.029 ETH in all, of which this is a part to the wallet"
+    )
+    assert sum(int(each.units) for each in Refund.objects.all()) == 2 * BACK
+    assert broken() == []
+
+
+def test_f38_what_cannot_be_approved_is_not_proposed_either(swaps: Swaps, settings: Settings) -> None:
+    payment = lost(swaps)
+    tx_hash = paid_by_contract(swaps, 2 * BACK)
+    with untraced(swaps, settings):
+        book(payment, tx_hash, BACK)
+    swaps.look_until(lambda: fresh(payment).delivered_at is not None)
+
+    # Its own share counts like another's.
+    with pytest.raises(
+        RefusedError, match=r"0\.0145 ETH are credited already, and 0\.014500000000000001 ETH are not left"
+    ):
+        propose_refund(
+            payment=fresh(payment), tx_hash=tx_hash, units=BACK + 1, actor=OPERATOR, reason="the rest", is_part=True
+        )
+    book(fresh(payment), tx_hash, BACK, is_part=True)
+
+    assert (int(Refund.objects.get().units), int(LateReturn.objects.get().units)) == (BACK, BACK)
+    assert broken() == []
+
+
+def test_f38_a_trace_that_contradicts_what_is_booked_of_it_proves_nothing(swaps: Swaps) -> None:
+    first, second = lost(swaps), lost(swaps)
+    tx_hash = paid_by_contract(swaps, 2 * BACK)
+    book(first, tx_hash, BACK, is_part=True)
+    with unguarded(Refund):
+        Refund.objects.update(brought_units=3 * BACK)
+
+    with pytest.raises(RefusedError, match=r"brought 0\.029 ETH, and a part of it is booked as of 0\.0435 ETH"):
+        propose_refund(payment=second, tx_hash=tx_hash, units=BACK, actor=OPERATOR, reason="ticket 13", is_part=True)
+
+    assert Approval.objects.filter(decision="").count() == 0
+
+
 def test_f38_where_the_nodes_keep_nothing_it_is_the_word_of_two_and_says_so(swaps: Swaps, settings: Settings) -> None:
     payment = lost(swaps)
     tx_hash = paid_by_contract(swaps, BACK)
@@ -487,6 +566,22 @@ def written_off(swaps: Swaps, payment: HostPayment) -> HostPayment:
     return fresh(payment)
 
 
+def book(payment: HostPayment, tx_hash: str, units: int, *, is_part: bool = False) -> Approval:
+    """As two people would."""
+    proposal = propose_refund(
+        payment=payment, tx_hash=tx_hash, units=units, actor=OPERATOR, reason="ticket 12", is_part=is_part
+    )
+    return approve(approval=proposal, actor=SECOND, reason="seen on chain")
+
+
+@contextmanager
+def untraced(swaps: Swaps, settings: Settings) -> Iterator[None]:
+    """Within, no node traces a transaction."""
+    with FaultyNode(swaps.world.anvil.rpc_url) as node, through(node.url, settings):
+        node.say("debug_traceTransaction", times=99, error={"code": -32601, "message": "the method does not exist"})
+        yield
+
+
 def pays_after_all(swaps: Swaps, payment: HostPayment) -> None:
     """The exchange says that it finished, and names a transaction that brought the USDT."""
     order_id = order_of(payment).provider_order_id
@@ -527,11 +622,33 @@ def transfer_of(swaps: Swaps, wei: int, *, sender: str = STRANGER) -> str:
 
 def paid_by_contract(swaps: Swaps, wei: int) -> str:
     """ETH for the host wallet out of a contract that somebody calls without any; final; its hash."""
-    wallet = swaps.world.wallet_address[2:]
-    # Calls the wallet with all that it has.
-    swaps.world.anvil.rpc("anvil_setCode", CONTRACT, f"0x60006000600060004773{wallet}5af100")
-    swaps.world.anvil.rpc("anvil_setBalance", CONTRACT, hex(wei))
+    fund_contract(swaps, CONTRACT, wei)
     return sent_by_stranger(swaps, {"to": CONTRACT, "gas": hex(100_000)})
+
+
+def paid_by_contracts_at_once(swaps: Swaps, brings: dict[str, int]) -> list[str]:
+    """The same in one block, for each contract what it brings; their hashes."""
+    anvil = swaps.world.anvil
+    anvil.rpc("anvil_setBalance", STRANGER, hex(10**20))
+    anvil.rpc("anvil_impersonateAccount", STRANGER)
+    hashes = []
+    with no_blocks(anvil):
+        for contract, wei in brings.items():
+            fund_contract(swaps, contract, wei)
+            call = {"from": STRANGER, "to": contract, "gas": hex(100_000)}
+            hashes.append(str(anvil.rpc("eth_sendTransaction", call)))
+        anvil.mine()
+    anvil.rpc("anvil_stopImpersonatingAccount", STRANGER)
+    assert len({anvil.node.wait_for_receipt(tx_hash)["blockNumber"] for tx_hash in hashes}) == 1
+    anvil.mine(5)
+    return hashes
+
+
+def fund_contract(swaps: Swaps, contract: str, wei: int) -> None:
+    """Whoever calls it has the wallet called with all that it has."""
+    wallet = swaps.world.wallet_address[2:]
+    swaps.world.anvil.rpc("anvil_setCode", contract, f"0x60006000600060004773{wallet}5af100")
+    swaps.world.anvil.rpc("anvil_setBalance", contract, hex(wei))
 
 
 def sent_by_stranger(swaps: Swaps, transaction: dict[str, str], *, sender: str = STRANGER) -> str:

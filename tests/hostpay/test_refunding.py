@@ -276,6 +276,31 @@ def test_f38_the_database_divides_no_more_than_a_transaction_brought(swaps: Swap
         LateReturn.objects.create(order=orders[2], units=1, brought_units=10, **facts)
 
 
+def test_f38_the_database_takes_a_portion_of_unknown_whole_as_at_least_so_much(swaps: Swaps) -> None:
+    facts: dict[str, Any] = {
+        "chain_id": 31337,
+        "block_number": 1,
+        "block_hash": "0x" + "bb" * 32,
+        "from_address": STRANGER,
+    }
+    orders = [order_of(swaps.ordered()) for _ in range(2)]
+    by_word, too_much = "0x" + "ab" * 32, "0x" + "cd" * 32
+    Refund.objects.create(order=orders[0], tx_hash=by_word, units=6, brought_units=6, lost_units=0, **facts)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        LateReturn.objects.create(order=orders[1], tx_hash=by_word, units=1, brought_units=1, **facts)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        LateReturn.objects.create(order=orders[1], tx_hash=by_word, units=5, brought_units=10, **facts)
+
+    LateReturn.objects.create(order=orders[1], tx_hash=by_word, units=4, brought_units=10, **facts)
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        LateReturn.objects.create(order=orders[0], tx_hash=by_word, units=1, brought_units=10, **facts)
+    # A word that was too large leaves nothing, and does not raise what is proven.
+    LateReturn.objects.create(order=orders[0], tx_hash=too_much, units=12, brought_units=12, **facts)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        LateReturn.objects.create(order=orders[1], tx_hash=too_much, units=1, brought_units=10, **facts)
+
+
 def test_f38_a_purpose_whose_money_came_back_may_be_requested_anew(swaps: Swaps) -> None:
     paid_before(swaps)
     first = swaps.world.drive_to(swaps.deposited(outcome={"refund": "sent"}), "refunded")
