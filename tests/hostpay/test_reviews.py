@@ -84,7 +84,7 @@ def test_a_question_that_a_step_asked_in_its_own_transaction_is_not_taken_away_b
     assert asked(payment) == ["needs review: is it ours?", "needs review: refused"]
 
 
-def test_after_the_end_no_question_takes_anothers_place() -> None:
+def test_after_the_end_no_question_takes_the_place_of_another() -> None:
     payment = rows.payment(
         status="failed",
         failure_reason="written off",
