@@ -103,7 +103,10 @@ SELECT 'exchange order ' || current.id, 'its proceeds or its refund go elsewhere
   JOIN hostpay_wallet wallet ON wallet.id = payment.wallet_id
  WHERE current.is_current
    AND (lower(current.payout_address) <> lower(payment.payout_address)
-        OR lower(current.refund_address) <> lower(wallet.address)
+        -- One that our key paid, and that was made for no payment of ours, got a payment of its own: a person has seen where
+        -- its refund would go.
+        OR (lower(current.refund_address) <> lower(wallet.address)
+            AND payment.reference <> left('order ' || current.provider_order_id, 64))
         OR lower(current.payin_address) = lower(wallet.address))
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import uuid4
@@ -43,6 +44,9 @@ logger = logging.getLogger(__name__)
 _PEOPLE = (ActorKind.ADMIN, ActorKind.COMMAND)
 _BPS = 10_000
 _LONGEST_REFERENCE = 64
+_LONGEST_ADDRESS = 42
+# As `differences` begins them: of these the transaction that our key has signed is the proof.
+_PAID_BY_OUR_KEY = ("pay-in address", "amount")
 _UNSIGNED = (PaymentStatus.REQUESTED, PaymentStatus.ORDERED)
 
 
@@ -82,10 +86,13 @@ def attach_alone(*, order_id: str, actor: Actor, reason: str) -> ExchangeOrder:
     """Give an order that our key paid, and that was made for no payment that is left, to a payment of its own.
 
     So that no money has left without a row: the payment is of what was sent, its proceeds are the house's to book, and
-    nobody is told of its end. Refused while a payment waits that the order may have been made for.
+    nobody is told of its end. Refused while a payment waits that the order may have been made for. Terms that no order of ours
+    would have (where a refund goes, what is exchanged for what) are no reason to know nothing of it: they stand in the row,
+    in the history and in the payment's review.
 
     Raises:
-        RefusedError: no person or reason; the order is known; our key did not pay it; a payment could be its own.
+        RefusedError: no person or reason; the order is known; our key did not pay it; its pay-in address or its amount are
+            not what our key paid; a payment could be its own.
         ProviderError: the exchange or the node did not answer.
     """
     _need_person_and_reason(actor, reason)
@@ -97,7 +104,12 @@ def attach_alone(*, order_id: str, actor: Actor, reason: str) -> ExchangeOrder:
     state = _ask_paid(order_id)
     payment = _payment_of_its_own(order_id, state, actor)
     _refuse_if_wanted(payment, order_id)
-    candidate = _verified(payment, order_id, state)
+    candidate = _candidate(payment, order_id, state, refund_address=(state.refund_address or "")[:_LONGEST_ADDRESS])
+    wrong = _differences(payment, candidate, state)
+    odd = [each for each in wrong if not each.startswith(_PAID_BY_OUR_KEY)]
+    _refuse_wrong(payment, order_id, [each for each in wrong if each not in odd])
+    odd += _odd_refund(payment, candidate)
+    _date(candidate, state)
     try:
         with transaction.atomic():
             wallet = Wallet.objects.select_for_update().get(pk=payment.wallet_id)
@@ -109,7 +121,7 @@ def attach_alone(*, order_id: str, actor: Actor, reason: str) -> ExchangeOrder:
                 reason=f"made for exchange {order_id}, which our key had paid and no payment had: {reason}",
                 data={"amount_units": str(payment.amount_units)},
             )
-            _store(payment, candidate, state, actor, reason)
+            _store(payment, candidate, state, actor, reason, odd=odd)
     except IntegrityError:
         raise _attached_meanwhile(order_id) from None
     logger.warning("order attached", extra={"host_payment": str(payment.pk), "exchange": order_id, "actor": str(actor)})
@@ -153,7 +165,10 @@ def _payment_of_its_own(order_id: str, state: ExchangeState, actor: Actor) -> Ho
     try:
         payout_address = checksummed(state.payout_address or "", field="payout address")
     except AddressError as error:
-        raise RefusedError(why=f"Order {order_id}: {error}.", next_step="Ask the exchange.") from None
+        if state.to_asset == USDT:
+            raise RefusedError(why=f"Order {order_id}: {error}.", next_step="Ask the exchange.") from None
+        # On another chain, where nothing of it is ours to see.
+        payout_address = wallet.address
     return HostPayment(
         context=Context.INSTANT,
         reference=f"order {order_id}"[:_LONGEST_REFERENCE],
@@ -227,38 +242,60 @@ def _ask(order_id: str) -> ExchangeState:
 
 def _verified(payment: HostPayment, order_id: str, state: ExchangeState) -> ExchangeOrder:
     """The order as a row, not stored yet, if it is what this payment would have been ordered as, and was paid."""
-    send_units = _send_units(payment, order_id, state)
+    candidate = _candidate(payment, order_id, state, refund_address=payment.wallet.address)
+    _refuse_wrong(payment, order_id, _differences(payment, candidate, state))
+    _date(candidate, state)
+    _refuse_other_paid(payment, order_id)
+    return candidate
+
+
+def _candidate(payment: HostPayment, order_id: str, state: ExchangeState, *, refund_address: str) -> ExchangeOrder:
     try:
         payin_address = checksummed(state.payin_address or "", field="pay-in address")
     except AddressError as error:
         raise RefusedError(why=f"Order {order_id}: {error}.", next_step="Ask the exchange.") from None
     half_known = ExchangeOrder.objects.filter(provider_order_id=order_id).first()
-    candidate = ExchangeOrder(
+    return ExchangeOrder(
         pk=half_known.pk if half_known else uuid4(),
         payment=payment,
         provider_order_id=order_id,
         payin_address=payin_address,
-        send_units=send_units,
+        send_units=_send_units(payment, order_id, state),
         payout_address=payment.payout_address,
-        refund_address=payment.wallet.address,
-        # Too old to be paid, whatever becomes of the review: the exchange is asked before it would be.
-        created_at=clock.now() - 2 * FUNDABLE_FOR,
+        refund_address=refund_address,
     )
+
+
+def _differences(payment: HostPayment, candidate: ExchangeOrder, state: ExchangeState) -> list[str]:
     wrong = differences(payment, candidate, state)
-    amount, told = from_units(send_units, ETH), _amount_told(state)
+    amount, told = from_units(int(candidate.send_units), ETH), _amount_told(state)
     # Where it tells none, yet or any more, the transaction that paid it does.
     if told is not None and not same_amount(amount, told):
         wrong.append(f"amount is {told}, not {amount:f}")
+    return wrong
+
+
+def _refuse_wrong(payment: HostPayment, order_id: str, wrong: list[str]) -> None:
     if wrong:
         raise RefusedError(
             why=f"Order {order_id} was not made for payment {payment.pk}: {'; '.join(wrong)}.",
             next_step="Look for the payment of exactly that amount; a batch of the same members can be made by create_batch.",
         )
-    paid_at = _block_that_paid(candidate, state)
-    _refuse_other_paid(payment, order_id)
-    # No younger than what paid it: the wallet's line is looked at from the books' first order on.
-    candidate.created_at = min(candidate.created_at, paid_at)
-    return candidate
+
+
+def _odd_refund(payment: HostPayment, candidate: ExchangeOrder) -> list[str]:
+    """What is wrong with where the exchange would send it back; such an order may have been made before Sluice was."""
+    if candidate.refund_address.lower() == payment.wallet.address.lower():
+        return []
+    return [f"refund address is {candidate.refund_address or 'not given'}, not {payment.wallet.address}"]
+
+
+def _date(candidate: ExchangeOrder, state: ExchangeState) -> None:
+    """Too old to be paid, whatever becomes of the review, and no younger than what paid it.
+
+    The exchange is asked before it would be paid, and the wallet's line is looked at from the books' first order on.
+    """
+    candidate.created_at = min(clock.now() - 2 * FUNDABLE_FOR, _block_that_paid(candidate, state))
 
 
 def _amount_told(state: ExchangeState) -> Decimal | None:
@@ -331,7 +368,15 @@ def _refuse_other_paid(payment: HostPayment, order_id: str) -> None:
             )
 
 
-def _store(payment: HostPayment, order: ExchangeOrder, state: ExchangeState, actor: Actor, reason: str) -> None:
+def _store(
+    payment: HostPayment,
+    order: ExchangeOrder,
+    state: ExchangeState,
+    actor: Actor,
+    reason: str,
+    *,
+    odd: Sequence[str] = (),
+) -> None:
     said = f"found at the exchange, forgotten by the books: {reason}"
     for other in payment.orders.filter(is_current=True).exclude(provider_order_id=order.provider_order_id):
         other.move(
@@ -346,7 +391,7 @@ def _store(payment: HostPayment, order: ExchangeOrder, state: ExchangeState, act
         OrderStatus.OPEN,
         actor=actor,
         reason=f"{said}; the exchange says {state.raw_status}",
-        expected_units=units_or_none(state.expected_to),
+        expected_units=units_or_none(state.expected_to) if state.to_asset == USDT else None,
         valid_until=state.valid_until,
         placed_answer=state.raw,
         provider_status=state.raw_status,
@@ -359,5 +404,6 @@ def _store(payment: HostPayment, order: ExchangeOrder, state: ExchangeState, act
         payment.move(PaymentStatus.ORDERED, actor=actor, reason=f"exchange {order} attached: {reason}")
     else:
         payment.note(actor=actor, reason=f"exchange {order} attached: {reason}")
-    open_review(payment, Review(reason=f"exchange {order} was attached, and is paid: {ADOPT}"), actor=actor)
+    but = f"; it is not as an order of ours would be: {'; '.join(odd)}" if odd else ""
+    open_review(payment, Review(reason=f"exchange {order} was attached, and is paid: {ADOPT}{but}"), actor=actor)
     HostPayment.objects.filter(pk=payment.pk).update(next_action_at=None, unknown_reason="", unknown_since=None)

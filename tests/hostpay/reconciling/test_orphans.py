@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 
 from config.invariants import examine
 from config.lib.errors import RefusedError
-from hostpay import services
+from config.lib.money import ETH, USDT
+from hostpay import gateways, services
 from hostpay.models import AcceptedDifference, ExchangeOrder, HostPayment, NonceSlot, Wallet
+from hostpay.providers.addresses import checksummed
+from hostpay.providers.changenow import OrderRequest
+from hostpay.providers.ethereum import UnsignedTransfer
 from hostpay.services import halting
 from hostpay.services.reconciling import attach_alone, attach_order, readopt_sent, sign_off
-from tests.hostpay.chain import ACTOR, ALICE, BOB, look
+from tests.hostpay.chain import ACTOR, ALICE, BOB, GWEI, look
 from tests.hostpay.reconciling.books import line_of, reconciled, settle_books
 from tests.hostpay.reconciling.test_attaching import restore_from_before_the_order
 from tests.hostpay.reconciling.test_exchanges import deposit, orphan, until_status
@@ -217,3 +223,99 @@ def test_f69_a_deposit_at_an_order_of_a_live_payment_is_taken_on_only_when_that_
 
     assert line_of(reconciled("provider"), row).is_acceptable
     assert ExchangeOrder.objects.get(pk=order.pk).status == "abandoned"
+
+
+def test_f69_inc61_what_our_key_paid_on_terms_that_are_not_ours_gets_a_payment_and_lets_the_halt_be_lifted(
+    swaps: Swaps,
+) -> None:
+    swaps.world.drive_to(swaps.deposited(20), "settled")
+    settle_books(swaps.world)
+    order_id = paid_by_a_predecessor(swaps)
+    waiting = look(swaps.ordered(44))
+    assert Wallet.objects.get().halted_at is not None
+    with pytest.raises(RefusedError, match=rf"--attach {order_id} --new-payment"):
+        services.lift_halt(wallet=Wallet.objects.get(), actor=ALICE, reason="the system before this one")
+
+    order = attach_alone(order_id=order_id, actor=ALICE, reason="the system before this one")
+
+    refund_to = f"refund address is {STRANGER}, not {swaps.world.wallet_address}"
+    assert order.refund_address == STRANGER
+    assert refund_to in fresh(order.payment).review_reason
+    assert order.payment.status_changes.filter(reason__contains=refund_to).exists()
+    sent = swaps.world.sent_transactions()
+    done = readopt_sent(actor=ALICE, reason="the system before this one")
+    assert ([each.slot.payment for each in done.adopted], done.is_open) == ([order.payment], True)
+    assert swaps.world.sent_transactions() == sent
+    assert swaps.world.drive_to(order.payment, "settled").received_units
+    swaps.world.drive_to(waiting, "settled")
+    assert swaps.world.sent_transactions() == sent + 1
+    assert [str(finding) for finding in examine() if not finding.holds] == []
+    assert reconciled("provider").result == reconciled("chain").result == "agrees"
+
+
+@pytest.mark.parametrize("told", [{"refundAddress": ""}, {"refundAddress": None}, {"toCurrency": "btc"}])
+def test_f69_inc61_terms_that_are_not_ours_stand_in_the_review_of_a_payment_of_its_own(
+    swaps: Swaps, told: dict[str, str | None]
+) -> None:
+    swaps.world.drive_to(swaps.deposited(20), "settled")
+    settle_books(swaps.world)
+    order_id = paid_by_a_predecessor(swaps)
+    for field, value in told.items():
+        swaps.answer_by_id(field, value)
+
+    order = attach_alone(order_id=order_id, actor=ALICE, reason="the system before this one")
+
+    (field,) = told
+    words = "refund address is not given" if field == "refundAddress" else "to is "
+    assert words in fresh(order.payment).review_reason
+    assert (order.expected_units is None) == (field == "toCurrency")
+    assert readopt_sent(actor=ALICE, reason="the system before this one").is_open
+
+
+@pytest.mark.parametrize("field", ["payinAddress", "expectedAmountFrom"])
+def test_f69_inc61_a_payment_of_its_own_is_of_the_order_that_our_key_paid_and_of_no_other(
+    swaps: Swaps, field: str
+) -> None:
+    swaps.world.drive_to(swaps.deposited(20), "settled")
+    settle_books(swaps.world)
+    order_id = paid_by_a_predecessor(swaps)
+    before = HostPayment.objects.count()
+    swaps.answer_by_id(field, STRANGER if field == "payinAddress" else 0.5)
+
+    with pytest.raises(RefusedError, match=r"that paid it|amount is"):
+        attach_alone(order_id=order_id, actor=ALICE, reason="the system before this one")
+
+    assert HostPayment.objects.count() == before
+
+
+STRANGER = checksummed("0x" + "12" * 20, field="stranger")
+
+
+def paid_by_a_predecessor(swaps: Swaps) -> str:
+    """An order of our account, paid by our key, whose refund would go elsewhere; its id."""
+    wallet, anvil = swaps.world.wallet_address, swaps.world.anvil
+    placed = gateways.exchange().create_exchange(
+        OrderRequest(
+            from_asset=ETH,
+            to_asset=USDT,
+            from_amount=Decimal("0.015"),
+            payout_address=wallet,
+            refund_address=STRANGER,
+            tag="",
+        )
+    )
+    signed = gateways.signer().sign(
+        UnsignedTransfer(
+            chain_id=31337,
+            nonce=swaps.world.sent_transactions(),
+            to=placed.payin_address,
+            value_wei=15 * 10**15,
+            gas_limit=21_000,
+            max_fee_per_gas_wei=100 * GWEI,
+            max_priority_fee_per_gas_wei=GWEI,
+        )
+    )
+    anvil.rpc("eth_sendRawTransaction", f"0x{signed.raw.hex()}")
+    until_status(swaps, placed.order_id, "finished")
+    anvil.mine(5)
+    return placed.order_id
