@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django import forms
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from config.lib.adminkit.links import page_of
 from config.lib.adminkit.operations import Done, Operation, OperationForm, describe_state
 from config.lib.audit import Actor
 from config.lib.errors import ProviderError, RefusedError
-from hostpay.models import HostPayment, PaymentStatus
+from hostpay import services
+from hostpay.admin.operations import asked_of_chain
+from hostpay.models import ApprovalAction, HostPayment, PaymentStatus
 from hostpay.services.reconciling import attach_order
 
 
@@ -56,4 +60,33 @@ ATTACH: Operation[HostPayment] = Operation(
     seen=describe_state,
     typed=lambda _: "ATTACH",
     run=_attach,
+)
+
+
+# --- what nobody can attach or adopt any more
+
+
+def _propose_take_on(payment: HostPayment, actor: Actor, given: dict[str, Any]) -> Done:
+    with asked_of_chain():
+        approval = services.propose_take_on(payment=payment, actor=actor, reason=given["reason"])
+    return Done(
+        message=f"Proposed. Another operator must approve it before {approval.expires_at:%Y-%m-%d %H:%M} UTC.",
+        url=page_of(approval),
+    )
+
+
+PROPOSE_TAKE_ON: Operation[HostPayment] = Operation(
+    name="propose-take-on",
+    label="Propose to take on what our key paid",
+    icon="rule",
+    is_grave=True,
+    consequence=lambda payment: (
+        f"After a restore: our key paid an order of payment {payment}, which the books do not know and cannot adopt. You propose"
+        " that the difference may be signed off and the wallet's halt be lifted. Nothing is credited by this. Members that are"
+        " pending go into the next batch, and are paid a second time: hold them before. The chain is asked now, and again when"
+        " another operator approves it."
+    ),
+    why_not=partial(services.why_not_propose, ApprovalAction.TAKE_ON),
+    seen=describe_state,
+    run=_propose_take_on,
 )

@@ -164,6 +164,12 @@ def _effect_of(approval: Approval) -> str:
             " are pending again: another batch pays for them. If the exchange pays after all, that is told, and credited"
             " to nobody."
         )
+    if approval.action == ApprovalAction.TAKE_ON:
+        return (
+            f"With your approval {_eth(said['paid_wei'])} that our key sent to its order by {said['paid_by']} hold no halt any"
+            " more: the run can be signed off, and the payment be closed. Nothing is credited; whoever was paid by it and is"
+            " pending is paid a second time."
+        )
     return "With your approval the signer signs it at once."
 
 

@@ -19,7 +19,7 @@ from config.lib.adminkit.links import page_of
 from config.lib.adminkit.pages import Flow, Page, facts, history, verdict
 from config.lib.money import usd_text
 from hostpay import services
-from hostpay.admin.attaching import ATTACH
+from hostpay.admin.attaching import ATTACH, PROPOSE_TAKE_ON
 from hostpay.admin.doubts import CLOSE_REVIEW, ESCALATE, PROPOSE_REFUND, PROPOSE_WRITE_OFF, WAIT
 from hostpay.admin.guards import PROPOSE_CANCEL
 from hostpay.admin.operations import ACCEPT, CANCEL, RETRY
@@ -77,6 +77,7 @@ class HostPaymentAdmin(ObjectAdmin[HostPayment]):
         PROPOSE_WRITE_OFF,
         CLOSE_REVIEW,
         ATTACH,
+        PROPOSE_TAKE_ON,
     )
 
     def get_search_results(

@@ -59,6 +59,7 @@ class ApprovalAction(models.TextChoices):
     CANCEL_PAYMENT = "cancel_payment", "cancel a payment that is on the wire"
     ACCEPT_REFUND = "accept_refund", "accept what came back as the refund"
     WRITE_OFF = "write_off", "write off what is at the exchange"
+    TAKE_ON = "take_on", "take on what our key paid to its order, unknown to the books"
 
 
 # How two people end a payment whose ETH is at the exchange. It may pay all the same, so it is watched on.

@@ -12,7 +12,7 @@ from config.lib import clock
 from config.lib.audit import Actor, ActorKind, need_reason
 from config.lib.errors import RefusedError
 from hostpay.models import Approval, ApprovalAction, ApprovalDecision, HostPayment
-from hostpay.services import cancelling, giving_up
+from hostpay.services import cancelling, giving_up, taking_on
 from hostpay.services.proposals import is_as_proposed, payload_of, person_in, sha256_of
 
 VALID_FOR = timedelta(hours=1)
@@ -60,6 +60,11 @@ _DEEDS: dict[str, _Deed] = {
         facts=lambda approval: giving_up.facts_of_write_off(payment=approval.payment),
         do=giving_up.write_off,
     ),
+    ApprovalAction.TAKE_ON: _Deed(
+        why_not=taking_on.why_not_take_on,
+        facts=lambda approval: taking_on.facts_of_paid(payment=approval.payment),
+        do=taking_on.take_on,
+    ),
 }
 
 
@@ -105,6 +110,21 @@ def propose_write_off(*, payment: HostPayment, actor: Actor, reason: str) -> App
     _refuse_hopeless(ApprovalAction.WRITE_OFF, payment, actor, reason)
     facts = giving_up.facts_of_write_off(payment=payment)
     return _propose(ApprovalAction.WRITE_OFF, payment, facts, actor, reason)
+
+
+def propose_take_on(*, payment: HostPayment, actor: Actor, reason: str) -> Approval:
+    """Propose to take on what our key paid to the payment's order, which the books do not know and cannot adopt.
+
+    Then the run that tells of it can be signed off, and the wallet's halt be lifted.
+
+    Raises:
+        RefusedError: our key paid none, or it can be adopted, or no reason is given.
+        StaleRowError: it has moved on meanwhile.
+        ProviderError: the node did not answer.
+    """
+    _refuse_hopeless(ApprovalAction.TAKE_ON, payment, actor, reason)
+    facts = taking_on.facts_of_paid(payment=payment)
+    return _propose(ApprovalAction.TAKE_ON, payment, facts, actor, reason)
 
 
 def why_not_propose(action: ApprovalAction, payment: HostPayment) -> str:

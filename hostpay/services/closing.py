@@ -17,7 +17,7 @@ from hostpay.providers.ethereum import PrunedError
 from hostpay.services.adopting import ADOPT, ask, deposit_told
 from hostpay.services.reconciling.blocks import settled_block
 from hostpay.services.reconciling.line import examine_line
-from hostpay.services.reconciling.orphans import transaction_to, unknown_to_the_books
+from hostpay.services.reconciling.orphans import is_taken_on, transactions_to, unknown_to_the_books
 
 _UNSIGNED = (PaymentStatus.REQUESTED, PaymentStatus.ORDERED)
 
@@ -49,7 +49,8 @@ def ask_unpaid(payment: HostPayment) -> Unpaid:
     placed = list(payment.orders.filter(payin_address__isnull=False))
     is_unsigned = payment.status in _UNSIGNED
     # Signed by the books it is refused for that, and an end that was told stays as it is.
-    if placed and (is_unsigned or (payment.status in CLOSED_UNPAID and payment.delivered_at is None)):
+    is_asked = is_unsigned or (payment.status in CLOSED_UNPAID and payment.delivered_at is None)
+    if placed and is_asked and not is_taken_on(payment):
         names = " or ".join(str(order) for order in placed if order.is_current) or f"an order of payment {payment.pk}"
         try:
             _ask_chain(payment, placed)
@@ -113,8 +114,7 @@ def _ask_chain(payment: HostPayment, placed: list[ExchangeOrder]) -> None:
         # Books that have signed nothing, on a node that keeps no state of their first payment: the exchange alone says it.
         return
     for order in placed:
-        sent = transaction_to(order.payin_address or "", unknown_to_the_books(line.sent))
-        if sent is not None:
+        for sent in transactions_to(order.payin_address or "", unknown_to_the_books(line.sent)):
             raise _paid(order, f"{sent.tx_hash}, which the books do not know,")
     if line.left_out:
         raise RefusedError(

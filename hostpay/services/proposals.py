@@ -17,14 +17,15 @@ def payload_of(action: str, payment: HostPayment, facts: Mapping[str, str]) -> d
     Args:
         facts: what this action needs beside that, as it is now.
     """
-    slot = NonceSlot.objects.select_related("wallet").get(payment=payment)
+    # None where what is decided about was never signed by these books.
+    slot = NonceSlot.objects.filter(payment=payment).first()
     return {
         "action": action,
         "payment": str(payment.pk),
         "purpose": f"{payment.context} {payment.reference}",
-        "chain_id": str(slot.wallet.chain_id),
-        "wallet": slot.wallet.address,
-        "nonce": str(slot.nonce),
+        "chain_id": str(payment.wallet.chain_id),
+        "wallet": payment.wallet.address,
+        "nonce": "" if slot is None else str(slot.nonce),
         "value_wei": str(payment.send_units),
         **facts,
     }

@@ -7,8 +7,11 @@ from django.test import Client
 from django.utils import timezone
 
 from config.lib.adminkit.links import page_of
-from hostpay.models import Approval, HostPayment, PaymentStatus, WriteOff
+from hostpay import services
+from hostpay.models import Approval, HostPayment, NonceSlot, PaymentStatus, WriteOff
+from tests.hostpay.chain import ALICE
 from tests.hostpay.test_giving_up import BACK, lost, paid_by_contract
+from tests.hostpay.test_outages import restore_from_before_the_signature
 from tests.lib.swaps import Swaps
 from tests.lib.world import World
 from tests.web.scene import Scene
@@ -126,3 +129,30 @@ def test_there_is_nothing_to_decide_before_the_money_is_there(scene: Scene, oper
         assert "only while the exchange has the money" in said(answer)
 
     assert HostPayment.objects.get(pk=payment.pk).status == payment.status
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_our_key_paid_and_no_book_can_adopt_is_taken_on_by_two_people(
+    world: World, operator: Client, second: Client
+) -> None:
+    swaps = Swaps(world=world)
+    payment = swaps.deposited(30)
+    restore_from_before_the_signature(payment, NonceSlot.objects.get(payment=payment).nonce)
+    payment.refresh_from_db()
+    unasked = services.Unpaid(orders=frozenset(payment.orders.values_list("pk", flat=True)))
+    services.close_unpaid(payment=payment, unpaid=unasked, actor=ALICE, reason="it stands still")
+    url = operation_of(payment, "propose-take-on")
+
+    page, _ = ask(operator, url)
+    assert "are paid a second time: hold them before" in page
+    confirm(operator, url, reason="its members are held")
+    approval = Approval.objects.get()
+    decide = operation_of(approval, "approve")
+    page, _ = ask(second, decide)
+    assert "0.015 ETH that our key sent to its order by 0x" in page
+    confirm(operator, decide, typed="APPROVE")
+    assert not payment.status_changes.filter(reason__contains="taken on by").exists()
+    answer = confirm(second, decide, typed="APPROVE")
+
+    assert "Approved to take on" in said(answer)
+    assert "taken on by" in payment.status_changes.latest("pk").reason

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from hostpay import gateways
-from hostpay.models import CLOSED_UNPAID, ExchangeOrder, PaymentStatus, Transaction, TransactionStatus, Wallet
+from hostpay.models import (
+    CLOSED_UNPAID,
+    ApprovalAction,
+    ApprovalDecision,
+    ExchangeOrder,
+    HostPayment,
+    PaymentStatus,
+    Transaction,
+    TransactionStatus,
+    Wallet,
+)
 from hostpay.providers.changenow import ExchangeState
 from hostpay.providers.ethereum import ChainTransaction, SentTransaction
 from hostpay.services.adopting import ADOPT
@@ -38,10 +48,15 @@ def paid_by_our_key(wallet: Wallet, payin_address: str | None, state: ExchangeSt
     return next((each.tx_hash for each in unknown() if _paid(wallet, address, each)), "")
 
 
-def transaction_to(payin_address: str, sent: Iterable[SentTransaction]) -> SentTransaction | None:
-    """The first of the wallet's transactions that went to the address."""
+def transactions_to(payin_address: str, sent: Iterable[SentTransaction]) -> list[SentTransaction]:
+    """Those of the wallet's transactions that went to the address."""
     wanted = payin_address.lower()
-    return next((each for each in sent if (each.to_address or "").lower() == wanted), None)
+    return [each for each in sent if (each.to_address or "").lower() == wanted]
+
+
+def is_taken_on(payment: HostPayment) -> bool:
+    """Whether two people have taken on what our key paid to the payment's order, unknown to the books."""
+    return payment.approvals.filter(action=ApprovalAction.TAKE_ON, decision=ApprovalDecision.APPROVED).exists()
 
 
 def may_be_taken_on(payin_address: str | None) -> bool:
@@ -57,10 +72,13 @@ def may_be_taken_on(payin_address: str | None) -> bool:
 def is_done_with(order: ExchangeOrder) -> bool:
     """Whether the order's payment has ended with its own money: by proceeds, or by a transaction that the books know.
 
+    Or two people have taken on what our key paid.
     A payment that was closed as if nothing had left is not done with, if our key has paid the order all the same: its
     members were given back, and would be paid a second time.
     """
     status = order.payment.status
+    if is_taken_on(order.payment):
+        return True
     if status not in CLOSED_UNPAID:
         return status == PaymentStatus.SETTLED
     return Transaction.objects.filter(
@@ -70,16 +88,20 @@ def is_done_with(order: ExchangeOrder) -> bool:
 
 def how_to_answer(order: ExchangeOrder) -> str:
     """What an operator does about an order of ours that our key paid, unknown to the books."""
+    if is_taken_on(order.payment):
+        return "Two people have taken it on: sign the run off, and lift the halt."
     if is_done_with(order):
         return "Its purpose was paid all the same: ask the exchange for its return, then sign the run off."
     if order.payment.status in CLOSED_UNPAID:
         return (
             f"Its payment {order.payment_id} was closed as if nothing had left. Keep the wallet halted and hold its members, so"
-            " that they are not paid a second time; ask the exchange where its proceeds are. Nobody can sign this off."
+            " that they are not paid a second time; ask the exchange where its proceeds are. Then two people take it on, on the payment's page, and the run can be signed"
+            " off."
         )
     return (
         f"Keep the wallet halted, release nothing and retry nothing of payment {order.payment_id}. Take what paid the order into"
-        f" the books: {ADOPT}. What does not prove itself there, ask the exchange for."
+        f" the books: {ADOPT}. What does not prove itself there, ask the exchange for; then two people take it on, on the"
+        " payment's page, and the run can be signed off."
     )
 
 

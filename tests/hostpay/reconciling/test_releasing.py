@@ -13,10 +13,11 @@ from batches.services import check_threshold, release_batch
 from batches.services.settling import give_back
 from config.lib.errors import RefusedError
 from hostpay import services
-from hostpay.models import HostPayment, NonceSlot, Wallet
+from hostpay.models import ExchangeOrder, HostPayment, NonceSlot, Wallet
 from hostpay.services import halting
 from hostpay.services.reconciling import attach_order, readopt_sent, sign_off
 from payouts.models import Accumulation, AccumulationStatus
+from payouts.services import hold_accumulation
 from tests import factories
 from tests.hostpay.chain import ALICE, BOB, look, ordered, through
 from tests.hostpay.reconciling.books import line_of, reconciled, settle_books
@@ -24,6 +25,7 @@ from tests.hostpay.reconciling.test_attaching import restore_from_before_the_ord
 from tests.hostpay.reconciling.test_exchanges import deposit, until_status
 from tests.hostpay.test_outages import restore_from_before_the_signature
 from tests.lib.swaps import Swaps, fresh, order_of
+from tests.lib.unguarded import unguarded
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -129,6 +131,71 @@ def test_f69_members_that_were_given_back_all_the_same_are_paid_no_second_time(
 
     assert Wallet.objects.get().halted_at is not None
     assert swaps.world.sent_transactions() == sent
+
+
+def test_f69_what_was_paid_and_given_back_is_taken_on_by_two_people_and_then_the_wallet_goes_on(swaps: Swaps) -> None:
+    payment, order_id = paid_batch(swaps)
+    sent = swaps.world.sent_transactions()
+    known_order(swaps, payment, order_id)
+    with pytest.raises(RefusedError, match=r"proves itself.*--adopt"):
+        services.propose_take_on(payment=fresh(payment), actor=ALICE, reason="it stands still")
+    release_unasked(payment)
+    for member in Accumulation.objects.all():
+        hold_accumulation(accumulation=member, actor=ALICE, reason="they were paid; the exchange has it")
+
+    proposal = services.propose_take_on(payment=fresh(payment), actor=ALICE, reason="its members are held")
+    with pytest.raises(RefusedError, match="another person must decide"):
+        services.approve(approval=proposal, actor=ALICE, reason="its members are held")
+    with pytest.raises(RefusedError, match="It can be mended"):
+        sign_off(run=reconciled("chain"), actor=ALICE, reason="its members are held")
+    services.approve(approval=proposal, actor=BOB, reason="seen")
+    with pytest.raises(RefusedError, match="which the books do not know, paid order"):
+        lift()
+    for scope in ("chain", "provider"):
+        run = reconciled(scope)
+        if run.result == "differs":
+            sign_off(run=run, actor=ALICE, reason="its members are held")
+    lift()
+    goes_on(swaps)
+
+    assert Wallet.objects.get().halted_at is None
+    assert {row.status for row in Accumulation.objects.all()} == {AccumulationStatus.HELD}
+    assert swaps.world.sent_transactions() == sent
+    swaps.world.drive_to(swaps.request(25), "settled")
+    assert swaps.world.sent_transactions() == sent + 1
+
+
+def test_f69_an_order_that_our_key_paid_with_another_amount_is_taken_on_by_two_people_and_halts_nothing_for_ever(
+    swaps: Swaps,
+) -> None:
+    payment, order_id = paid_batch(swaps)
+    sent = swaps.world.sent_transactions()
+    known_order(swaps, payment, order_id)
+    with unguarded(ExchangeOrder):
+        ExchangeOrder.objects.filter(payment=payment).update(send_units=payment.amount_units + 1)
+    assert readopt_sent(actor=ALICE, reason="restored").adopted == []
+    with pytest.raises(RefusedError, match="paid order"):
+        release_batch(batch=BatchConversion.objects.get(), actor=BOB, reason="it came back by hand")
+
+    proposal = services.propose_take_on(payment=fresh(payment), actor=ALICE, reason="it came back by hand")
+    services.approve(approval=proposal, actor=BOB, reason="seen")
+
+    assert release_batch(batch=BatchConversion.objects.get(), actor=BOB, reason="it came back by hand") == 2
+    sign_off(run=reconciled("chain"), actor=ALICE, reason="it came back by hand")
+    lift()
+    assert Wallet.objects.get().halted_at is None
+    assert swaps.world.sent_transactions() == sent
+
+
+def test_nothing_is_taken_on_where_our_key_paid_nothing(swaps: Swaps) -> None:
+    swaps.world.drive_to(swaps.deposited(20), "settled")
+    settle_books(swaps.world)
+    payment = ordered(swaps.world)
+
+    with pytest.raises(RefusedError, match="Our key has sent nothing to an order of this payment"):
+        services.propose_take_on(payment=payment, actor=ALICE, reason="it stands still")
+    with pytest.raises(RefusedError, match="It has no order that could have been paid"):
+        services.propose_take_on(payment=swaps.request(25), actor=ALICE, reason="it stands still")
 
 
 def release_unasked(payment: HostPayment) -> None:
