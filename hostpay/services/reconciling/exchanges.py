@@ -147,7 +147,7 @@ def _deposit(order: ExchangeOrder, state: ExchangeState, line: _LineOnce) -> Lin
             f"never paid; {order.status}, payment {order.payment_id} is {order.payment.status}",
             f"{state.raw_status}, {came} by {state.payin_hash or 'a transaction it does not name'}",
             Verdict.ALARM,
-            how_to_answer(order)
+            f"Pay this purpose no second time. {how_to_answer(order)}"
             if closed
             else "If it left our wallet, `reconcile --chain` shows it, and adopts what proves itself. Pay this purpose no second time.",
             is_acceptable=is_acceptable,
