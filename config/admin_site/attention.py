@@ -215,25 +215,28 @@ _DELIVERIES = {
 }
 
 
+_TAKEN = "a batch has it. If the batch gives it back, it is voided at once."
+_LATE = "was converted all the same: settle it with the client."
+
+
 def _void_orders() -> tuple[list[Item], tuple[str, str]]:
     """Payments declared void at the moment in which they came, which a batch was faster to take."""
-    here = Accumulation.objects.filter(source=OuterRef("source"), payment_id=OuterRef("payment_id"))
-    taken = VoidOrder.objects.filter(accumulation=None).filter(Exists(here.filter(status=AccumulationStatus.SWAPPING)))
-    late = VoidOrder.objects.filter(
-        accumulation__status=AccumulationStatus.COMPLETED,
-        accumulation__status_changed_at__gte=timezone.now() - _GONE_FOR,
+    swapping = Accumulation.objects.filter(
+        source=OuterRef("source"), payment_id=OuterRef("payment_id"), status=AccumulationStatus.SWAPPING
     )
+    converted = Accumulation.objects.filter(
+        pk=OuterRef("accumulation"),
+        status=AccumulationStatus.COMPLETED,
+        status_changed_at__gte=timezone.now() - _GONE_FOR,
+    )
+    orders = VoidOrder.objects.filter(Q(Exists(swapping), accumulation=None) | Q(Exists(converted)))
     items = [
         Item(
             kind="void order",
-            tone=tone,
-            sentence=f"Payment {order} is void ({order.reason}), and {what}",
+            tone="wait" if order.accumulation_id is None else "bad",
+            sentence=f"Payment {order} is void ({order.reason}), and {_TAKEN if order.accumulation_id is None else _LATE}",
             url=page_of(order),
             since=order.created_at,
-        )
-        for tone, what, orders in (
-            ("bad", "was converted all the same: settle it with the client.", late),
-            ("wait", "a batch has it. If the batch gives it back, it is voided at once.", taken),
         )
         for order in orders.order_by("id")[:_MOST_OF_A_KIND]
     ]

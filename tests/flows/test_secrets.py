@@ -224,12 +224,13 @@ def _every_message(stack: Stack, canaries: Canaries) -> Iterator[None]:
 
 
 def _let_the_provider_tell_our_key(watched: Watched, *, times: int, status: int) -> None:
-    """It answers with an error that quotes what it was asked with."""
+    """It answers with an error that quotes what it was asked with; what a test before this one has left is gone."""
     key = watched.known["CHANGENOW_API_KEY"]
     rule: dict[str, Any] = {"fault": "error", "status": status, "code": f"bad_{key}", "message": f"bad key {key}"}
     rule["match"] = {"path": "*", "times": times}
     url = read_env_file(watched.stack.state.stack_env)["CHANGENOW_API_URL"]
     headers = {"Authorization": f"Bearer {key}"}
+    httpx.delete(f"{url}/control/faults", headers=headers, trust_env=False).raise_for_status()
     httpx.post(f"{url}/control/faults", json=rule, headers=headers, trust_env=False).raise_for_status()
 
 
