@@ -20,6 +20,7 @@ from django.db import connection, transaction
 from config.lib import locks
 from config.lib.audit import Actor
 from config.lib.errors import SluiceError
+from config.lib.prepared import Prepared
 from hostpay.models import Pause, Switch
 from hostpay.services import refuse_if_paused
 from payouts.models import (
@@ -190,7 +191,8 @@ def _insert_at_once(draft: Draft, delivery: Delivery, seen: _Seen) -> int | None
     told = (delivery.source, delivery.event_id, json.dumps(delivery.headers), delivery.body)
     statement = _INSERT_AND_TELL if seen.is_listened_for else _INSERT_UNLESS_LISTENED_FOR
     with connection.cursor() as cursor:
-        cursor.execute(statement, (*draft, *guard, draft.client_id, *told, Verdict.VALID.value, Outcome.RECORDED.value))
+        outcome = (Verdict.VALID.value, Outcome.RECORDED.value)
+        statement.execute(cursor, (*draft, *guard, draft.client_id, *told, *outcome))
         return _first(cursor.fetchone())
 
 
@@ -315,14 +317,20 @@ _INTO_INBOX = f"""
     SELECT %s, %s, %s::jsonb, %s, %s, %s, '', 1, id FROM accumulation
     RETURNING accumulation_id"""  # noqa: S608
 
-_INSERT_UNLESS_LISTENED_FOR = f"""
+# Half of what such a statement takes is its parsing and planning.
+_INSERT_UNLESS_LISTENED_FOR = Prepared(
+    "record_payment",
+    f"""
     WITH accumulation AS ({_IF_AS_SEEN}
           AND NOT EXISTS (SELECT FROM {listening(_ACCUMULATED, client="%s")})
         {_UNLESS_RECORDED}
     ){_INTO_INBOX}
-"""
+""",
+)
 
-_INSERT_AND_TELL = f"""
+_INSERT_AND_TELL = Prepared(
+    "record_payment_and_tell",
+    f"""
     WITH accumulation AS ({_IF_AS_SEEN}
         {_UNLESS_RECORDED}
     ), told AS (
@@ -330,4 +338,5 @@ _INSERT_AND_TELL = f"""
         SELECT endpoint.id, {_ACCUMULATED}, accumulation.id
         FROM accumulation, {listening(_ACCUMULATED, client="%s")}
     ){_INTO_INBOX}
-"""  # noqa: S608 (only names of ours)
+""",  # noqa: S608 (only names of ours)
+)
