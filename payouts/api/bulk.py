@@ -15,7 +15,7 @@ from config.lib.openapi import described_by
 from config.lib.problems import InvalidFieldsError, problem, problem_fields
 from payouts.api.deliveries import unfit
 from payouts.api.described import BulkDescription
-from payouts.api.payments import ACTOR, STATUS_OF, processed, recorded_fields, signed_delivery
+from payouts.api.payments import ACTOR, STATUS_OF, processed, recorded_json, signed_delivery
 from payouts.services.bulk import Ended, take_payments
 
 logger = logging.getLogger(__name__)
@@ -40,21 +40,25 @@ def receive_payments(request: HttpRequest) -> HttpResponse:
 
 
 def _answer(ended: Sequence[Ended]) -> HttpResponse:
-    results = [_result(one) for one in ended]
-    counted = Counter(_WORDS.get(result["status"], "refused") for result in results)
+    counted: Counter[str] = Counter()
+    results = []
+    for one in ended:
+        word, text = _result(one)
+        counted[word] += 1
+        results.append(text)
     logger.info("payments taken", extra=dict(counted))
-    body = {**{word: counted[word] for word in ("recorded", "replayed", "refused")}, "results": results}
-    return HttpResponse(json.dumps(body), content_type="application/json")
+    counts = ", ".join(f'"{word}": {counted[word]}' for word in ("recorded", "replayed", "refused"))
+    return HttpResponse(f'{{{counts}, "results": [{", ".join(results)}]}}', content_type="application/json")
 
 
-_WORDS: dict[object, str] = {201: "recorded", 200: "replayed"}
-
-
-def _result(ended: Ended) -> dict[str, object]:
-    """What the same payment alone would have been answered with: the status, and the payment or the problem."""
+def _result(ended: Ended) -> tuple[str, str]:
+    """What became of it, in a word, and what the same payment alone would have been answered with, as JSON."""
     if not isinstance(ended, SluiceError):
-        return {"status": 201 if ended.is_new else 200, "payment": recorded_fields(ended)}
+        word, status = ("recorded", 201) if ended.is_new else ("replayed", 200)
+        return word, f'{{"status": {status}, "payment": {recorded_json(ended)}}}'
     status = STATUS_OF[ended.code]
     errors = ended.errors if isinstance(ended, InvalidFieldsError) else ()
     detail = "The payment was not recorded." if errors else str(ended)
-    return {"status": status, "problem": problem_fields(status, ended.code, detail, errors=errors)}
+    return "refused", json.dumps(
+        {"status": status, "problem": problem_fields(status, ended.code, detail, errors=errors)}
+    )

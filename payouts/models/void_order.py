@@ -28,6 +28,10 @@ class VoidOrder(models.Model):
             models.CheckConstraint(condition=~Q(payment_id=""), name="void_order_names_a_payment"),
             models.CheckConstraint(condition=~Q(reason=""), name="void_order_says_why"),
         )
+        # Few wait; every bulk request asks whether any does.
+        indexes = (
+            models.Index(fields=("source",), condition=Q(accumulation__isnull=True), name="void_order_that_waits"),
+        )
 
     def __str__(self) -> str:
         return f"{self.source} {self.payment_id}"

@@ -96,6 +96,8 @@ def _carry_out(order: VoidOrder, actor: Actor) -> bool:
 
 def void_orders_for(*, source: str, payment_ids: Iterable[str]) -> dict[str, VoidOrder]:
     """The orders that wait for these payments, by payment id."""
+    if not VoidOrder.objects.filter(source=source, accumulation__isnull=True).exists():
+        return {}
     # One text, and not a parameter for each: they may be thousands. No id has a space in it.
     waiting = VoidOrder.objects.raw(_WAITING, [source, " ".join(payment_ids)])
     return {order.payment_id: order for order in waiting}
