@@ -5,6 +5,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pytest_django import Settings
 from config.stack.paths import State
 from hostpay import gateways
 from hostpay.models import Wallet
+from hostpay.services.reconciling import line
 from payouts.services.unproven import shut_out
 from tests.lib.anvil import Anvil
 from tests.lib.browsers import CHROMIUM
@@ -96,6 +98,12 @@ def _connect_anew(address: str) -> None:
     current_app.conf.update(broker_url=address)
     # Celery keeps its connections; this is how it forgets them in a new process.
     current_app._after_fork()  # type: ignore[attr-defined]
+
+
+@pytest.fixture(autouse=True)
+def clocks_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chain that tests share makes more blocks in a quarter of an hour than it keeps the states of; its clock is ours."""
+    monkeypatch.setattr(line, "_CLOCKS_APART", timedelta(seconds=5))
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,6 @@ from config.lib.errors import RefusedError
 from config.reconciliation import reconcile
 from hostpay import gateways, services
 from hostpay.models import ExchangeOrder, HostPayment, NonceSlot, Scope, Wallet
-from hostpay.providers.ethereum import history
 from hostpay.services import halting
 from hostpay.services.reconciling import attach_order, attaching, line, readopt_sent, sign_off
 from hostpay.services.reconciling.runs import lines_of
@@ -289,9 +288,6 @@ def test_f69_an_order_attached_late_to_books_that_have_signed_nothing_is_adopted
         Wallet.objects.update(next_nonce=None)
     if not is_named:
         swaps.answer_by_id("payinHash", None)
-    # The chain that the tests share has more blocks in its minutes than a real one in hours.
-    for bounded in (line, history):
-        monkeypatch.setattr(bounded, "_MOST_BLOCKS_READ", 100_000)
     # As if a day had gone by since it was paid: by the clock alone the order would be younger than its payment.
     monkeypatch.setattr(attaching, "FUNDABLE_FOR", timedelta(hours=-12))
     swaps.world.anvil.mine(3)

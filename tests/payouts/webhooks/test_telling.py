@@ -118,7 +118,7 @@ def test_the_usual_payment_is_one_statement_listened_for_or_not() -> None:
     def inserts(payment_id: str) -> int:
         with CaptureQueriesContext(connection) as queries:
             send(payment(payment_id=payment_id), event_id=payment_id)
-        return len([query for query in queries if "payouts_accumulation" in query["sql"]])
+        return len([query for query in queries if query["sql"].startswith("EXECUTE record_payment")])
 
     assert inserts("unheard") == 1
     endpoint(URL)
