@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from django import forms
@@ -39,6 +39,8 @@ def _moment(label: str, *, is_required: bool) -> forms.DateTimeField:
 class WhichForm(OperationForm):
     """Which deliveries are meant: everything that is filled in must be so."""
 
+    # The deliveries among which they are.
+    meant: ClassVar[Callable[[], QuerySet[InboundEvent]]]
     field_order = ("since", "until", "outcome", "source", "error", "payment_id", "client_id", "at_most", "reason")
     outcomes: ClassVar[Sequence[Outcome]] = ()
 
@@ -67,7 +69,7 @@ class WhichForm(OperationForm):
         given = super().clean() or {}
         if self.errors:
             return given
-        count = which_of(given).among(self.meant())[:_LOOKED_THROUGH].count()
+        count = which_of(given).among(type(self).meant())[:_LOOKED_THROUGH].count()
         if not count:
             self.add_error(None, "No delivery matches.")
         elif count > given["at_most"]:
@@ -75,23 +77,15 @@ class WhichForm(OperationForm):
             self.add_error("at_most", f"{count:,}{more} match: narrow it down, or allow as many.")
         return given
 
-    def meant(self) -> QuerySet[InboundEvent]:
-        """The deliveries among which they are."""
-        raise NotImplementedError
-
 
 class ReplayForm(WhichForm):
     outcomes = (Outcome.FAILED, Outcome.REFUSED)
-
-    def meant(self) -> QuerySet[InboundEvent]:
-        return services.replayable_events().filter(replay_at__isnull=True)
+    meant = staticmethod(lambda: services.replayable_events().filter(replay_at__isnull=True))
 
 
 class AcknowledgeForm(WhichForm):
     outcomes = (Outcome.FAILED, Outcome.REFUSED, Outcome.CONFLICT)
-
-    def meant(self) -> QuerySet[InboundEvent]:
-        return services.unsettled_events()
+    meant = staticmethod(services.unsettled_events)
 
 
 def which_of(given: dict[str, Any]) -> services.Which:

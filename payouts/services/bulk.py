@@ -6,7 +6,7 @@ committed; when it raises, none of it is.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
 
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Func, Value
@@ -140,9 +140,10 @@ def _draft_of(facts: PaymentFacts, terms: Mapping[str, Terms]) -> Draft | Sluice
 
 
 def _recorded(named: Sequence[PaymentFacts], source: str, actor: Actor) -> list[Ended]:
-    orders = void_orders_for(source=source, payment_ids={facts.payment_id for facts in named})
+    names = {facts.payment_id for facts in named}
+    orders = void_orders_for(source=source, payment_ids=names)
     drafts = _Drafts(named, _terms_of({facts.client_id for facts in named}), is_void=orders)
-    standing = _insert(drafts, source)
+    standing = _insert(drafts, names, source)
     born = (
         (pk, row, orders[name].reason if name in orders else row.hold_reason)
         for name, (pk, row) in drafts.inserted.items()
@@ -201,10 +202,6 @@ class _Drafts:
                 self.inserted[name] = (pk, row)
                 yield pk, *row
 
-    def names(self) -> set[str]:
-        """The ids of all the payments."""
-        return {facts.payment_id for facts in self._named}
-
     def _at(self, position: int) -> Draft | SluiceError:
         found = self._found[position]
         if found is None:
@@ -229,9 +226,8 @@ def _answer(draft: Draft, pk: int, stands: Draft | Accumulation, *, is_new: bool
     )
 
 
-def _insert(drafts: _Drafts, source: str) -> dict[str, Accumulation]:
+def _insert(drafts: _Drafts, names: Set[str], source: str) -> dict[str, Accumulation]:
     """Insert those that are not recorded yet, and say what stood before for the others, by payment id."""
-    names = drafts.names()
     with connection.cursor() as cursor:
         cursor.execute(_NEXT_IDS, [len(names)])
         ids = [pk for (pk,) in cursor.fetchall()]
