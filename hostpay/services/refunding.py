@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -173,18 +174,7 @@ def close_refunded(
     told = f"{format_units(returned.units, ETH)} came back, {format_units(lost, ETH)} did not"
     with transaction.atomic():
         payment.locked()
-        Refund.objects.create(
-            order=current,
-            chain_id=payment.wallet.chain_id,
-            tx_hash=returned.tx_hash,
-            block_number=returned.block_number,
-            block_hash=returned.block_hash,
-            from_address=returned.from_address,
-            units=returned.units,
-            brought_units=returned.brought_units,
-            lost_units=lost,
-            approval=approval,
-        )
+        Refund.objects.create(**_columns(payment, current, returned, approval), lost_units=lost)
         current.move(OrderStatus.REFUNDED, actor=actor, reason=told)
         payment.move(
             PaymentStatus.REFUNDED,
@@ -203,17 +193,24 @@ def book_late(
     *, payment: HostPayment, current: ExchangeOrder, returned: Returned, approval: Approval | None = None
 ) -> None:
     """A row of what came back after the payment's end; the caller holds the payment's row, and tells of it."""
-    LateReturn.objects.create(
-        order=current,
-        chain_id=payment.wallet.chain_id,
-        tx_hash=returned.tx_hash,
-        block_number=returned.block_number,
-        block_hash=returned.block_hash,
-        from_address=returned.from_address,
-        units=returned.units,
-        brought_units=returned.brought_units,
-        approval=approval,
-    )
+    LateReturn.objects.create(**_columns(payment, current, returned, approval))
+
+
+def _columns(
+    payment: HostPayment, current: ExchangeOrder, returned: Returned, approval: Approval | None
+) -> dict[str, Any]:
+    """What came back for an order, as both kinds of row have it."""
+    return {
+        "order": current,
+        "chain_id": payment.wallet.chain_id,
+        "tx_hash": returned.tx_hash,
+        "block_number": returned.block_number,
+        "block_hash": returned.block_hash,
+        "from_address": returned.from_address,
+        "units": returned.units,
+        "brought_units": returned.brought_units,
+        "approval": approval,
+    }
 
 
 def why_impossible(payment: HostPayment, current: ExchangeOrder, returned: Returned) -> str:
