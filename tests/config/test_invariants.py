@@ -439,7 +439,7 @@ def test_on_the_real_chain_all_hold_and_a_foreign_use_of_the_key_is_seen(world: 
 
     world.anvil.rpc("anvil_impersonateAccount", world.wallet_address)
     foreign = {"from": world.wallet_address, "to": world.wallet_address, "value": "0x1"}
-    world.anvil.rpc("eth_sendTransaction", foreign)
+    world.anvil.send(foreign)
     world.anvil.mine()
 
     breached = _breached(with_chain=True)

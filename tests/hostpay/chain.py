@@ -127,17 +127,14 @@ def use_key_elsewhere(world: World) -> str:
     anvil = world.anvil
     anvil.rpc("anvil_impersonateAccount", world.wallet_address)
     try:
-        return str(
-            anvil.rpc(
-                "eth_sendTransaction",
-                {
-                    "from": world.wallet_address,
-                    "to": world.wallet_address,
-                    "value": "0x1",
-                    "maxFeePerGas": hex(100 * GWEI),
-                    "maxPriorityFeePerGas": hex(GWEI),
-                },
-            )
+        return anvil.send(
+            {
+                "from": world.wallet_address,
+                "to": world.wallet_address,
+                "value": "0x1",
+                "maxFeePerGas": hex(100 * GWEI),
+                "maxPriorityFeePerGas": hex(GWEI),
+            }
         )
     finally:
         anvil.rpc("anvil_stopImpersonatingAccount", world.wallet_address)

@@ -597,7 +597,7 @@ def pay_usdt(swaps: Swaps, units: int) -> str:
         token_call("issue(uint256)", units),
         token_call("transfer(address,uint256)", swaps.world.wallet_address, units),
     ):
-        tx_hash = str(anvil.rpc("eth_sendTransaction", {"from": owner, "to": usdt, "data": data, "gas": hex(300_000)}))
+        tx_hash = anvil.send({"from": owner, "to": usdt, "data": data, "gas": hex(300_000)})
         anvil.node.wait_for_receipt(tx_hash)
     anvil.mine(5)
     return tx_hash
@@ -636,7 +636,7 @@ def paid_by_contracts_at_once(swaps: Swaps, brings: dict[str, int]) -> list[str]
         for contract, wei in brings.items():
             fund_contract(swaps, contract, wei)
             call = {"from": STRANGER, "to": contract, "gas": hex(100_000)}
-            hashes.append(str(anvil.rpc("eth_sendTransaction", call)))
+            hashes.append(anvil.send(call))
         anvil.mine()
     anvil.rpc("anvil_stopImpersonatingAccount", STRANGER)
     assert len({anvil.node.wait_for_receipt(tx_hash)["blockNumber"] for tx_hash in hashes}) == 1
@@ -655,7 +655,7 @@ def sent_by_stranger(swaps: Swaps, transaction: dict[str, str], *, sender: str =
     anvil = swaps.world.anvil
     anvil.rpc("anvil_setBalance", sender, hex(10**20))
     anvil.rpc("anvil_impersonateAccount", sender)
-    tx_hash = str(anvil.rpc("eth_sendTransaction", {"from": sender, **transaction}))
+    tx_hash = anvil.send({"from": sender, **transaction})
     anvil.rpc("anvil_stopImpersonatingAccount", sender)
     anvil.node.wait_for_receipt(tx_hash)
     anvil.mine(5)

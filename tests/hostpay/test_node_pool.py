@@ -50,11 +50,9 @@ def pool(doors: tuple[FaultyNode, FaultyNode], clock: Clock) -> NodePool:
 
 def mined(anvil: Anvil) -> str:
     """The hash of a transfer that is in a block."""
-    tx_hash = anvil.rpc(
-        "eth_sendTransaction", {"from": RICH, "to": POOR, "value": "0x1", "maxFeePerGas": hex(50 * GWEI)}
-    )
+    tx_hash = anvil.send({"from": RICH, "to": POOR, "value": "0x1", "maxFeePerGas": hex(50 * GWEI)})
     anvil.mine()
-    return str(tx_hash)
+    return tx_hash
 
 
 def test_f56_what_one_node_has_counts_though_the_other_says_not_found(

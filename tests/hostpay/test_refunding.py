@@ -380,10 +380,10 @@ def deposit_of(swaps: Swaps, sender: str, wei: int = SENT) -> str:
     anvil = swaps.world.anvil
     anvil.rpc("anvil_setBalance", sender, hex(10**20))
     anvil.rpc("anvil_impersonateAccount", sender)
-    sent = anvil.rpc("eth_sendTransaction", {"from": sender, "to": swaps.world.wallet_address, "value": hex(wei)})
+    sent = anvil.send({"from": sender, "to": swaps.world.wallet_address, "value": hex(wei)})
     anvil.rpc("anvil_stopImpersonatingAccount", sender)
     anvil.mine(5)
-    return str(sent)
+    return sent
 
 
 def named_as_refund(swaps: Swaps, payment: HostPayment, tx_hash: str) -> HostPayment:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import InvalidOperation
-from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -530,9 +529,9 @@ MANY_CALLS = "0x60205b80361160" + "0a57005b60448160003760006000604460006000" + "
 
 
 def send(world: World, sender: str, to: str, data: str) -> str:
-    tx_hash: str = world.anvil.rpc("eth_sendTransaction", {"from": sender, "to": to, "data": data, "gas": hex(300_000)})
-    receipt: dict[str, Any] = world.anvil.node.wait_for_receipt(tx_hash)
-    return str(receipt["transactionHash"])
+    tx_hash = world.anvil.send({"from": sender, "to": to, "data": data, "gas": hex(300_000)})
+    world.anvil.node.wait_for_receipt(tx_hash)
+    return tx_hash
 
 
 def expire_decision(payment: HostPayment) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from config.stack.ports import free_port
 from hostpay.sandbox import anvil
-from hostpay.sandbox.rpc import Node, NodeAwayError
+from hostpay.sandbox.rpc import RECEIPT_POLL_S, RECEIPT_TIME_LIMIT_S, Node, NodeAwayError
 
 START_TIME_LIMIT_S = 20
 STOP_TIME_LIMIT_S = 10
@@ -82,6 +82,19 @@ class Anvil:
         # In portions, each of which is made well within a call's time on a busy machine.
         for made in range(0, blocks, _BLOCKS_AT_ONCE):
             self.rpc("anvil_mine", hex(min(_BLOCKS_AT_ONCE, blocks - made)))
+
+    def send(self, transaction: dict[str, str]) -> str:
+        """Send from an account whose key the node has; the hash.
+
+        Where each transaction has its block at once, it has it by then: the node answers as soon as it has taken it.
+        """
+        tx_hash = str(self.rpc("eth_sendTransaction", transaction))
+        deadline = time.monotonic() + RECEIPT_TIME_LIMIT_S
+        while self.rpc("anvil_getAutomine") and self._node.receipt(tx_hash) is None:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"transaction {tx_hash} was not mined within {RECEIPT_TIME_LIMIT_S} s")
+            time.sleep(RECEIPT_POLL_S)
+        return tx_hash
 
     def snapshot(self) -> str:
         """A mark to `revert` to, once."""

@@ -191,7 +191,7 @@ def test_the_tokens_of_the_sandbox_are_counted_and_their_transfers_read(
     start = node.block_number()
     call = "0xa9059cbb" + TO[2:].lower().rjust(64, "0") + f"{19_400_000:064x}"
 
-    tx_hash = chain.rpc("eth_sendTransaction", {"from": holder, "to": token, "data": call})
+    tx_hash = chain.send({"from": holder, "to": token, "data": call})
 
     receipt = mined(node, tx_hash)
     [transfer] = node.transfers_in(receipt, token, TO)

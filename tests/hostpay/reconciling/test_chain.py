@@ -56,7 +56,7 @@ def send_usdt(world: World, units: int) -> str:
 def call_token(world: World, call: str) -> str:
     owner = world.anvil.rpc("eth_accounts")[1]
     asked = {"from": owner, "to": world.usdt_contract_address, "data": call, "gas": hex(300_000)}
-    tx_hash = str(world.anvil.rpc("eth_sendTransaction", asked))
+    tx_hash = world.anvil.send(asked)
     world.anvil.node.wait_for_receipt(tx_hash)
     return tx_hash
 
@@ -193,7 +193,7 @@ def test_i20_ether_that_left_by_none_of_our_transactions_is_an_alarm(world: Worl
 
 def test_i20_ether_that_came_in_is_customers_payments_and_no_difference(world: World, paid: NonceSlot) -> None:
     owner = world.anvil.rpc("eth_accounts")[1]
-    world.anvil.rpc("eth_sendTransaction", {"from": owner, "to": world.wallet_address, "value": hex(10**15)})
+    world.anvil.send({"from": owner, "to": world.wallet_address, "value": hex(10**15)})
     world.anvil.mine(3)
 
     run = reconciled("chain")

@@ -42,8 +42,7 @@ def orphan(swaps: Swaps, *, amount: str = "0.015", tag: str = "", payout_address
 def deposit(swaps: Swaps, payin_address: str, wei: int = 15 * 10**15) -> str:
     """Somebody pays that order; the hash."""
     owner = swaps.world.anvil.rpc("eth_accounts")[1]
-    tx_hash = swaps.world.anvil.rpc("eth_sendTransaction", {"from": owner, "to": payin_address, "value": hex(wei)})
-    return str(tx_hash)
+    return swaps.world.anvil.send({"from": owner, "to": payin_address, "value": hex(wei)})
 
 
 def listed(run: Reconciliation) -> str:
