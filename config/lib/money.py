@@ -123,8 +123,8 @@ def parse_money(text: object, *, max_integer_digits: int = 12, max_decimals: int
     Raises:
         AmountError: anything else, numbers included: a JSON number may have been a float on its way.
     """
-    whole, decimals = _digits_of(text, max_integer_digits, max_decimals, field=field)
-    return Decimal(f"{whole}.{decimals}" if decimals else whole)
+    _digits_of(text, max_integer_digits, max_decimals, field=field)
+    return Decimal(str(text))
 
 
 def number_text(value: object) -> object:

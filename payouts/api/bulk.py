@@ -40,25 +40,24 @@ def receive_payments(request: HttpRequest) -> HttpResponse:
 
 
 def _answer(ended: Sequence[Ended]) -> HttpResponse:
-    counted: Counter[str] = Counter()
-    results = []
-    for one in ended:
-        word, text = _result(one)
-        counted[word] += 1
-        results.append(text)
+    results = ", ".join(map(_result, ended))
+    counted = Counter(map(_word_of, ended))
     logger.info("payments taken", extra=dict(counted))
     counts = ", ".join(f'"{word}": {counted[word]}' for word in ("recorded", "replayed", "refused"))
-    return HttpResponse(f'{{{counts}, "results": [{", ".join(results)}]}}', content_type="application/json")
+    return HttpResponse(f'{{{counts}, "results": [{results}]}}', content_type="application/json")
 
 
-def _result(ended: Ended) -> tuple[str, str]:
-    """What became of it, in a word, and what the same payment alone would have been answered with, as JSON."""
+def _word_of(ended: Ended) -> str:
+    if isinstance(ended, SluiceError):
+        return "refused"
+    return "recorded" if ended.is_new else "replayed"
+
+
+def _result(ended: Ended) -> str:
+    """What the same payment alone would have been answered with, as JSON."""
     if not isinstance(ended, SluiceError):
-        word, status = ("recorded", 201) if ended.is_new else ("replayed", 200)
-        return word, f'{{"status": {status}, "payment": {recorded_json(ended)}}}'
+        return f'{{"status": {201 if ended.is_new else 200}, "payment": {recorded_json(ended)}}}'
     status = STATUS_OF[ended.code]
     errors = ended.errors if isinstance(ended, InvalidFieldsError) else ()
     detail = "The payment was not recorded." if errors else str(ended)
-    return "refused", json.dumps(
-        {"status": status, "problem": problem_fields(status, ended.code, detail, errors=errors)}
-    )
+    return json.dumps({"status": status, "problem": problem_fields(status, ended.code, detail, errors=errors)})

@@ -36,6 +36,8 @@ from payouts.services.voiding import void_orders_for
 from payouts.services.webhooks.telling import tell_of_recorded
 
 MOST_PAYMENTS = 5000
+# An enumeration's member is asked for its value by way of Python's slowest look-up.
+_PENDING = AccumulationStatus.PENDING.value
 
 Ended = Recorded | SluiceError
 
@@ -144,23 +146,25 @@ def _recorded(named: Sequence[PaymentFacts], source: str, actor: Actor) -> list[
     orders = void_orders_for(source=source, payment_ids=names)
     drafts = _Drafts(named, _terms_of({facts.client_id for facts in named}), is_void=orders)
     standing = _insert(drafts, names, source)
+    inserted = drafts.inserted
     born = (
         (pk, row, orders[name].reason if name in orders else row.hold_reason)
-        for name, (pk, row) in drafts.inserted.items()
+        for name, (pk, row) in inserted.items()
+        if row.status != _PENDING
     )
     _record_births(born, actor)
-    _fulfil([(order, drafts.inserted[name][0]) for name, order in orders.items() if name in drafts.inserted])
-    tell_of_recorded(accumulation_ids=[pk for pk, _ in drafts.inserted.values()])
+    _fulfil([(order, inserted[name][0]) for name, order in orders.items() if name in inserted])
+    tell_of_recorded(accumulation_ids=[pk for pk, _ in inserted.values()])
     ended: list[Ended] = []
     told: set[str] = set()
     for one in drafts:
         if not isinstance(one, Draft):
             ended.append(one)
-        elif one.payment_id in drafts.inserted:
+        elif one.payment_id in inserted:
             # The second of its name finds the first one recorded.
             is_new = one.payment_id not in told
             told.add(one.payment_id)
-            ended.append(_answer(one, *drafts.inserted[one.payment_id], is_new=is_new))
+            ended.append(_answer(one, *inserted[one.payment_id], is_new=is_new))
         else:
             existing = standing[one.payment_id]
             ended.append(_answer(one, existing.pk, existing, is_new=False))
@@ -194,8 +198,9 @@ class _Drafts:
         """
         self.inserted = {}
         unused = iter(ids)
-        for position in sorted(range(len(self._named)), key=lambda position: self._named[position].payment_id):
-            name = self._named[position].payment_id
+        names = [facts.payment_id for facts in self._named]
+        for position in sorted(range(len(names)), key=names.__getitem__):
+            name = names[position]
             found = self._at(position)
             if isinstance(found, Draft) and name not in self.inserted and name not in standing:
                 row, pk = voided(found) if name in self._is_void else found, next(unused)
@@ -259,7 +264,6 @@ def _record_births(born: Iterable[tuple[int, Draft, str]], actor: Actor) -> None
                 subject_id=pk, from_status="", to_status=draft.status, actor=str(actor), reason=reason
             )
             for pk, draft, reason in born
-            if draft.status != AccumulationStatus.PENDING
         ]
     )
 
