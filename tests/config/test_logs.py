@@ -109,6 +109,19 @@ def test_it_masks_what_a_telling_key_holds(text: str) -> None:
     assert "hunter2" not in redact(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["a" * 4096, "pass" * 1024, "pass-" * 800, "token " * 700, "token=" * 700, 'token="' * 600, f"token{' ' * 4000}"],
+    ids=lambda text: text[:7],
+)
+def test_f74_it_takes_no_time_over_a_long_word_of_somebody_elses(text: str) -> None:
+    started = time.process_time()
+
+    redact(text)
+
+    assert time.process_time() - started < 0.1
+
+
 def test_it_leaves_ordinary_words_alone() -> None:
     text = "payment 17 of batch 3 waits: gas above the cap"
 
