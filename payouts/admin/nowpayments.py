@@ -17,12 +17,15 @@ from config.lib.adminkit.operations import Done, Operation, describe_state
 from config.lib.adminkit.pages import Page, Table, columns, facts, history
 from config.lib.audit import Actor
 from payouts import services
-from payouts.models import NOWPAYMENTS_SOURCE, InboundEvent, NowPayment, NowPaymentStatusChange
+from payouts.models import NOWPAYMENTS_SOURCE, AccumulationStatus, InboundEvent, NowPayment, NowPaymentStatusChange
 
 
 def _consequence(payment: NowPayment) -> str:
-    if payment.accumulation_id is not None:
-        return f"The question is settled; what was booked stays as it is. It was: {payment.review_reason}"
+    if payment.accumulation is not None:
+        held = ""
+        if payment.accumulation.status == AccumulationStatus.HELD:
+            held = ", and held until somebody lets it go on or voids it, on its own page"
+        return f"The question is settled; what was booked stays as it is{held}. It was: {payment.review_reason}"
     if payment.set_aside_at is not None:
         return f"Payment {payment.payment_id} stays set aside, and nothing is booked. It was: {payment.review_reason}"
     return (

@@ -22,6 +22,7 @@ from django.db.models import Count, Min, Q, Sum
 from config.lib.audit import Actor
 from config.lib.errors import SluiceError
 from payouts.models import Accumulation, AccumulationStatus, WebhookEvent
+from payouts.services.nowpayments.doubting import hold_returned
 from payouts.services.voiding import orders_on_members, void_returned
 from payouts.services.webhooks.telling import tell_of_members
 
@@ -203,7 +204,8 @@ def credit_shares(*, batch_id: UUID, received_units: int) -> Credited:
 def return_members(*, batch_id: UUID, actor: Actor, reason: str) -> int:
     """Make the batch's swapping members pending again, each with an event that names the batch; their number.
 
-    Those that were declared void at the moment in which they came, and slipped past it into the batch, are voided.
+    Those that were declared void at the moment in which they came, and slipped past it into the batch, are voided; those
+    that NOWPayments has refunded since, or put in doubt, are held.
     """
     parameters: dict[str, Any] = {
         "batch_id": batch_id,
@@ -221,6 +223,7 @@ def return_members(*, batch_id: UUID, actor: Actor, reason: str) -> int:
         cursor.execute(_RETURN, parameters)
         returned = int(cursor.rowcount)
     void_returned(orders=orders, actor=actor)
+    hold_returned(actor=actor)
     return returned
 
 

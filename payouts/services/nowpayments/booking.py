@@ -24,6 +24,7 @@ from payouts.providers.nowpayments import BadReferenceError, read_reference
 from payouts.services.claims import hold_accumulation
 from payouts.services.drafts import AmountTooSmallError
 from payouts.services.facts import PaymentFacts, facts_of
+from payouts.services.nowpayments.doubting import REFUNDED
 from payouts.services.nowpayments.reviewing import open_review
 from payouts.services.nowpayments.schedule import WATCH
 from payouts.services.nowpayments.valuing import (
@@ -106,7 +107,7 @@ def take_back(*, payment: NowPayment, actor: Actor) -> None:
         if accumulation is None or accumulation.status == AccumulationStatus.VOIDED:
             return
         if accumulation.status == AccumulationStatus.PENDING:
-            hold_accumulation(accumulation=accumulation, actor=actor, reason="NOWPayments refunded the payment.")
+            hold_accumulation(accumulation=accumulation, actor=actor, reason=REFUNDED)
             return
         accumulation.note(actor=actor, reason="NOWPayments refunded the payment")
         reason = f"NOWPayments refunded it while its accumulation is {accumulation.status}."

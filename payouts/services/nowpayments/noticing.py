@@ -189,8 +189,7 @@ def _advance_to(payment: NowPayment, told: Told, event: InboundEvent, actor: Act
             payment=payment,
             actor=actor,
             cause=ReviewCause.NEWS,
-            reason=f"It was {came_from} when it was booked, and is finished now, {booked}."
-            " Its accumulation stays held until a person decides.",
+            reason=f"It was {came_from} when it was booked, and is finished now, {booked}. What was booked stands.",
         )
     _tell_of_news_aside(payment, actor)
 

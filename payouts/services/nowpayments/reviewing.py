@@ -18,12 +18,16 @@ from payouts.models import (
     NowPayment,
     ReviewCause,
 )
+from payouts.services.nowpayments.doubting import DOUBTS, hold_booked
 
 _BY_GRAVITY = ReviewCause.values
 
 
 def open_review(*, payment: NowPayment, actor: Actor, cause: ReviewCause, reason: str) -> None:
-    """Say that a person must look at it, and why; a further reason is added to those that stand."""
+    """Say that a person must look at it, and why; a further reason is added to those that stand.
+
+    What was booked and is in doubt by that is kept out of batches.
+    """
     with transaction.atomic():
         row = _locked(payment)
         if reason not in row.review_reason:
@@ -33,6 +37,8 @@ def open_review(*, payment: NowPayment, actor: Actor, cause: ReviewCause, reason
             row.review_since = row.review_since or timezone.now()
             row.save(update_fields=("review_reason", "review_cause", "review_since"))
             row.note(actor=actor, reason=f"needs a person: {reason}", data={"cause": cause.value})
+            if row.accumulation_id is not None and cause in DOUBTS:
+                hold_booked(accumulation_id=row.accumulation_id, actor=actor, reason=reason)
     payment.review_reason, payment.review_cause, payment.review_since = (
         row.review_reason,
         row.review_cause,
