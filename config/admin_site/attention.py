@@ -244,6 +244,10 @@ def _void_orders() -> tuple[list[Item], tuple[str, str]]:
 
 
 def _now_payments() -> tuple[list[Item], tuple[str, str]]:
+    """Those in review, and those whose money arrived a while ago and is not booked since something does not answer."""
+    since = timezone.now() - _LONG_WAIT
+    asked = NowPayment.objects.in_review().order_by("review_since")[:_MOST_OF_A_KIND]
+    waiting = NowPayment.objects.unbooked().filter(review_reason="", status_changed_at__lte=since)
     items = [
         Item(
             kind="NOWPayments",
@@ -253,7 +257,19 @@ def _now_payments() -> tuple[list[Item], tuple[str, str]]:
             since=payment.review_since or payment.created_at,
             worth_usd=payment.valued_usd,
         )
-        for payment in NowPayment.objects.in_review().order_by("review_since")[:_MOST_OF_A_KIND]
+        for payment in asked
+    ]
+    items += [
+        Item(
+            kind="NOWPayments",
+            tone="wait",
+            sentence=f"Payment {payment} at NOWPayments is {payment.status} and not booked yet, and is tried again:"
+            f" {payment.last_error or 'no worker has come to it'}",
+            url=page_of(payment),
+            since=payment.status_changed_at,
+            worth_usd=payment.valued_usd,
+        )
+        for payment in waiting.order_by("status_changed_at")[: _MOST_OF_A_KIND - len(items)]
     ]
     return items, ("payments at NOWPayments", list_of(NowPayment))
 

@@ -43,6 +43,9 @@ ARRIVED = (NowPaymentStatus.PARTIALLY_PAID, NowPaymentStatus.FINISHED)
 RANK: dict[str, int] = {word.value: place for place, word in enumerate(Word)}
 
 
+_UNBOOKED = Q(status__in=ARRIVED, accumulation__isnull=True, set_aside_at__isnull=True)
+
+
 class ReviewCause(models.TextChoices):
     """Why a person must look, the graver the later: of several, a review has the gravest."""
 
@@ -61,6 +64,10 @@ class NowPaymentQuerySet(models.QuerySet["NowPayment"]):
 
     def in_review(self) -> NowPaymentQuerySet:
         return self.exclude(review_reason="")
+
+    def unbooked(self) -> NowPaymentQuerySet:
+        """Those whose money has arrived and is not in the books, though nobody has decided so."""
+        return self.filter(_UNBOOKED)
 
 
 class NowPayment(Lifecycle):
@@ -158,6 +165,7 @@ class NowPayment(Lifecycle):
         indexes = (
             models.Index(fields=("next_action_at",), condition=Q(next_action_at__isnull=False), name="now_payment_due"),
             models.Index(fields=("review_since",), condition=~Q(review_reason=""), name="now_payment_in_review"),
+            models.Index(fields=("status_changed_at",), condition=_UNBOOKED, name="now_payment_unbooked"),
             models.Index(fields=("parent_payment_id",), condition=~Q(parent_payment_id=""), name="now_payment_child"),
         )
 

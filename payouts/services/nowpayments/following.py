@@ -7,7 +7,9 @@ transaction. A notice that comes meanwhile sets its own time, which the worker t
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from decimal import Decimal
 
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from config.lib.audit import Actor
@@ -39,6 +41,7 @@ _ENDED_BY_REPLAY = (ReviewCause.REFUSED,)
 _ENDED_BY_ASKING = (ReviewCause.REFUSED, ReviewCause.UNANSWERED, ReviewCause.STALE)
 # A finished payment whose outcome is not told yet: asked so often before a person is.
 _MOST_LOOKS_FOR_OUTCOME = 6
+_BROKE_OFF = "It broke off; the log has the reason."
 
 
 def due_payments(*, now: datetime, limit: int) -> list[int]:
@@ -58,7 +61,7 @@ def advance_payment(*, payment_pk: int, actor: Actor) -> None:
         if not due.update(next_action_at=lease):
             return
         payment.next_action_at = lease
-        _take_step(payment, actor)
+        _take_step_or_say(payment, actor)
 
 
 def ingest_payment(*, payment_id: str, actor: Actor) -> NowPayment:
@@ -105,6 +108,24 @@ def replay_notification(*, event: InboundEvent, actor: Actor) -> Accumulation | 
     return payment.accumulation
 
 
+def _take_step_or_say(payment: NowPayment, actor: Actor) -> None:
+    """Take the step; one that breaks off unforeseen is tried again, later and later, and the payment says so.
+
+    Raises:
+        Exception: anything unforeseen. A database that is away leaves the lease to run out.
+    """
+    is_settled = False
+    try:
+        _take_step(payment, actor)
+        is_settled = True
+    except (OperationalError, InterfaceError):
+        is_settled = True
+        raise
+    finally:
+        if not is_settled:
+            _leave(payment, next_try(payment), attempts=payment.attempts + 1, last_error=_BROKE_OFF)
+
+
 def _take_step(payment: NowPayment, actor: Actor) -> None:
     """Do what its status calls for; what may pass is tried again, and what will not is for a person."""
     try:
@@ -124,7 +145,7 @@ def _take_step(payment: NowPayment, actor: Actor) -> None:
 
 
 def _book(payment: NowPayment, actor: Actor) -> None:
-    if not payment.outcome_amount:
+    if not Decimal(payment.outcome_amount or 0):
         # Finished, and nothing said of what reached us: not yet, as the provider's answers come before its figures.
         if payment.looks >= _MOST_LOOKS_FOR_OUTCOME:
             raise PermanentError(f"NOWPayments calls payment {payment.payment_id} {payment.status} without an outcome.")

@@ -29,7 +29,7 @@ from payouts.models import (
 )
 from payouts.providers.nowpayments import BadNoticeError, PaymentNotice, read_notice
 from payouts.services.nowpayments.parents import fill_in, later_to_learn_of, learn_from_itself, learn_of_later
-from payouts.services.nowpayments.reviewing import open_review
+from payouts.services.nowpayments.reviewing import open_review, try_refused_again
 from payouts.services.nowpayments.schedule import WATCH
 from payouts.services.nowpayments.told import FIGURES, Told, shown, told_by, version_of
 from payouts.services.recording import ConflictingPaymentError
@@ -169,6 +169,7 @@ def _merge(payment: NowPayment, told: Told, event: InboundEvent, actor: Actor) -
 
 
 def _advance_to(payment: NowPayment, told: Told, event: InboundEvent, actor: Actor) -> None:
+    try_refused_again(payment=payment, actor=actor, reason="NOWPayments tells more of it")
     came_from, was_other = payment.status, _figures_differ(payment, told)
     is_booked = payment.accumulation_id is not None
     payment.move(
@@ -196,8 +197,10 @@ def _advance_to(payment: NowPayment, told: Told, event: InboundEvent, actor: Act
 
 def _correct(payment: NowPayment, told: Told, event: InboundEvent, actor: Actor) -> None:
     """The same word with later figures."""
+    try_refused_again(payment=payment, actor=actor, reason="NOWPayments tells more of it")
     before = {name: getattr(payment, name) for name in FIGURES}
-    columns = _standing(told, event)
+    # What the later telling leaves out stands.
+    columns = {name: value or before.get(name, value) for name, value in _standing(told, event).items()}
     if payment.accumulation_id is None and payment.set_aside_at is None and payment.status in ARRIVED:
         columns["next_action_at"] = timezone.now()
     NowPayment.objects.filter(pk=payment.pk).update(**columns)
@@ -261,4 +264,5 @@ def _differing(payment: NowPayment, told: Told) -> list[str]:
 
 
 def _figures_differ(payment: NowPayment, told: Told) -> bool:
-    return any(value != getattr(payment, name) for name, value in told.figures.items())
+    """Whether another figure is told; one that is left out says nothing."""
+    return any(value and value != getattr(payment, name) for name, value in told.figures.items())

@@ -76,6 +76,13 @@ def end_by_retry(*, payment: NowPayment, actor: Actor, causes: Collection[str], 
             _close(row, actor, reason)
 
 
+def try_refused_again(*, payment: NowPayment, actor: Actor, reason: str) -> None:
+    """Close the review of a booking that was refused, as there is more to go by now; any other review stays open."""
+    if payment.accumulation_id is None and payment.review_cause == ReviewCause.REFUSED:
+        end_by_retry(payment=payment, actor=actor, causes=(ReviewCause.REFUSED,), reason=reason)
+        payment.refresh_from_db()
+
+
 def refuse_retry(payment: NowPayment, *, causes: Collection[str]) -> None:
     """Go on only if trying again what has one of `causes` takes no decision from a person.
 

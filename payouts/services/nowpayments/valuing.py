@@ -13,6 +13,7 @@ from decimal import ROUND_DOWN, Context, Decimal
 
 from django.conf import settings
 
+from config.lib.columns import USD_LIMIT
 from config.lib.errors import SluiceError
 from config.lib.money import ETH, USDT, usd_text
 from hostpay import gateways
@@ -31,7 +32,7 @@ _DOLLARS = ("usd", "usdt", "usdc")
 
 
 class UnvaluableError(SluiceError):
-    """An outcome in an asset that we have no price for."""
+    """An outcome that we have no price for, or none that can be right."""
 
     code = "unvaluable"
 
@@ -124,7 +125,7 @@ def value_of_outcome(payment: NowPayment) -> tuple[Decimal, Decimal | None]:
     Asks the exchange, so never inside of a transaction.
 
     Raises:
-        UnvaluableError: it is neither ETH nor a dollar.
+        UnvaluableError: it is neither ETH nor a dollar, or more than the books can hold.
         AmountTooSmallError: it is worth nothing.
         TransientError, PermanentError: the exchange did not tell its price.
     """
@@ -142,6 +143,8 @@ def value_of_outcome(payment: NowPayment) -> tuple[Decimal, Decimal | None]:
     usd = worth.quantize(_USD_STEP, rounding=ROUND_DOWN, context=_EXACT)
     if not usd:
         raise AmountTooSmallError(f"The outcome of {amount:f} {currency} is worth nothing in USD.")
+    if max(usd, price or usd) >= USD_LIMIT:
+        raise UnvaluableError(f"The outcome of {amount:f} {currency} is worth more than there is.")
     return usd, price
 
 

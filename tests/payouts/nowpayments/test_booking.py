@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import IntegrityError, connection
+from django.utils import timezone
 
+from config.admin_site.attention import attention
 from config.lib.errors import RefusedError
 from hostpay.models import Switch
 from hostpay.services import pause
-from payouts.models import Accumulation, AccumulationStatus, InboundEvent, Outcome, ReviewCause
+from payouts.models import Accumulation, AccumulationStatus, InboundEvent, NowPayment, Outcome, ReviewCause
 from payouts.services import (
     advance_payment,
     close_review,
@@ -278,6 +282,97 @@ def test_a_redeposit_of_an_asset_without_a_price_is_for_a_person() -> None:
     assert event.outcome == Outcome.REFUSED
     assert known().review_reason == "The outcome is 100 doge, which we have no price for."
     assert not Accumulation.objects.exists()
+
+
+@pytest.mark.parametrize("currency", ["eth", "usdttrc20"])
+def test_f9_an_outcome_worth_more_than_the_books_hold_is_for_a_person(currency: str) -> None:
+    client()
+
+    event = tell(parent_payment_id=1, outcome_currency=currency, outcome_amount="1000000000000")
+
+    assert event.outcome == Outcome.REFUSED
+    assert known().review_reason == f"The outcome of 1000000000000 {currency} is worth more than there is."
+    assert not Accumulation.objects.exists()
+
+
+def test_an_outcome_of_nothing_is_not_told_yet(provider: ScriptedServer) -> None:
+    client()
+    provider.say_json(body(outcome_amount="0").decode())
+
+    tell(outcome_amount="0")
+
+    assert (known().looks, known().review_reason) == (1, "")
+    tell(updated_at=1765249469999)
+    assert only().outcome_amount == "0.0099"
+
+
+def test_what_was_refused_is_tried_with_the_figures_told_later() -> None:
+    client()
+    tell(outcome_currency="doge", parent_payment_id=1)
+    assert known().review_cause == ReviewCause.REFUSED
+
+    tell(parent_payment_id=1, updated_at=1765249469999)
+
+    assert (only().gross_usd, known().review_reason) == (Decimal("29.7"), "")
+    assert known().status_changes.filter(reason="review closed: NOWPayments tells more of it").exists()
+
+
+def test_a_part_that_was_refused_is_tried_again_once_it_is_whole() -> None:
+    client()
+    tell(payment_status="partially_paid", outcome_currency="doge")
+
+    tell()
+
+    assert (only().gross_usd, only().status, known().review_reason) == (Decimal(30), AccumulationStatus.PENDING, "")
+
+
+def test_a_figure_that_is_left_out_later_changes_nothing() -> None:
+    client()
+    tell()
+
+    again = tell(outcome_amount=None, actually_paid=None, updated_at=1765249469999)
+
+    assert (again.outcome, known().outcome_amount, known().actually_paid) == (Outcome.REPLAYED, "0.0099", "0.01")
+    assert (only().status, known().review_reason) == (AccumulationStatus.PENDING, "")
+
+
+def test_what_a_later_telling_leaves_out_stands_beside_what_it_corrects() -> None:
+    tell(payment_status="sending")
+
+    tell(payment_status="sending", outcome_amount="0.0098", actually_paid=None, updated_at=1765249469999)
+
+    assert (known().outcome_amount, known().actually_paid) == ("0.0098", "0.01")
+
+
+def test_a_step_that_breaks_off_says_so_and_is_tried_again() -> None:
+    client()
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE payouts_accumulation ADD CONSTRAINT nothing_of_user_1 CHECK (user_id <> 'user-1')")
+    try:
+        with pytest.raises(IntegrityError, match="nothing_of_user_1"):
+            tell()
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE payouts_accumulation DROP CONSTRAINT nothing_of_user_1")
+
+    assert (known().last_error, known().attempts) == ("It broke off; the log has the reason.", 1)
+    NowPayment.objects.update(next_action_at=timezone.now())
+    advance_payment(payment_pk=known().pk, actor=ACTOR)
+    assert (only().gross_usd, known().last_error) == (Decimal(30), "")
+
+
+def test_money_that_is_not_booked_for_long_is_shown_to_people(exchange: ScriptedServer) -> None:
+    client()
+    exchange.say(Reply(status=503))
+    tell()
+    assert attention().items == []
+
+    NowPayment.objects.update(status_changed_at=timezone.now() - timedelta(hours=1))
+
+    (item,) = attention().items
+    assert item.kind == "NOWPayments"
+    assert "Payment 5524759814 at NOWPayments is finished and not booked yet, and is tried again: " in item.sentence
+    assert "HTTP 503" in item.sentence
 
 
 def test_a_price_that_cannot_be_asked_for_waits_and_is_tried_again(exchange: ScriptedServer) -> None:
