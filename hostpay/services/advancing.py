@@ -178,9 +178,13 @@ def _ask(payment: HostPayment, step: Step, actor: Actor) -> Said:
 
 
 def _for_a_person(payment: HostPayment, reason: str) -> Review:
-    """Where money may be out already, a person decides and the watch goes on."""
-    may_be_out = payment.status in {*ON_THE_WIRE, PaymentStatus.FINAL}
-    return Review(reason=reason, after_s=settings.EXCHANGE_POLL_EVERY_S if may_be_out else None)
+    """Where money may be out already, a person decides and the watch goes on; so does the one for what comes late."""
+    after_s = None
+    if payment.status in {*ON_THE_WIRE, PaymentStatus.FINAL}:
+        after_s = settings.EXCHANGE_POLL_EVERY_S
+    elif payment.delivered_at is not None:
+        after_s = afterwards.LOOK_EVERY_S
+    return Review(reason=reason, after_s=after_s)
 
 
 def _write_down_unforeseen(payment: HostPayment, error: BaseException, *, lease: datetime, actor: Actor) -> None:

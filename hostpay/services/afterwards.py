@@ -23,13 +23,13 @@ from hostpay.services.watching import observe
 
 # An exchange that was silent for so long after it was given up has nothing more to say.
 WATCHED_FOR = timedelta(days=90)
-_LOOK_EVERY = timedelta(hours=6)
+LOOK_EVERY_S = 6 * 3600
 
 
 def first_look_at(payment: HostPayment) -> datetime | None:
     """When to look for the first time after its requester was told; None for what nobody gave up."""
     is_given_up = payment.approvals.filter(action__in=GIVEN_UP, executed_at__isnull=False).exists()
-    return clock.now() + _LOOK_EVERY if is_given_up else None
+    return clock.now() + timedelta(seconds=LOOK_EVERY_S) if is_given_up else None
 
 
 def look_for_late_money(*, payment: HostPayment, actor: Actor) -> Said:
@@ -40,9 +40,8 @@ def look_for_late_money(*, payment: HostPayment, actor: Actor) -> Said:
     """
     if clock.now() - payment.status_changed_at > WATCHED_FOR:
         return Done()
-    after_s = int(_LOOK_EVERY.total_seconds())
     if health.rest_of(health.EXCHANGE) is not None:
-        return Poll(after_s=after_s)
+        return Poll(after_s=LOOK_EVERY_S)
     current = payment.orders.get(is_current=True)
     with health.counted(health.EXCHANGE):
         state = gateways.exchange().exchange(current.provider_order_id or "")
@@ -52,7 +51,7 @@ def look_for_late_money(*, payment: HostPayment, actor: Actor) -> Said:
     for doubt in (_book_proceeds(payment, current, found, actor), _book_return(payment, current, actor)):
         if doubt:
             _tell_once(payment, doubt, actor)
-    return Poll(after_s=after_s)
+    return Poll(after_s=LOOK_EVERY_S)
 
 
 def _tell_once(payment: HostPayment, doubt: str, actor: Actor) -> None:

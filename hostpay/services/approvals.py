@@ -44,8 +44,9 @@ def _facts_of_refund(approval: Approval) -> dict[str, str]:
         units=int(said["refunded_wei"]),
         is_part=said.get("is_part") == "yes",
     )
-    # A node may keep less of the past by now; what it kept was seen by who proposed it.
-    return {**facts, "proof": said["proof"]}
+    # A node may keep less of the past by now; what it kept was seen by who proposed it. Whether what is booked of the
+    # block is still all that is booked shows only under its lock.
+    return {**facts, "proof": said["proof"], "block_booked_wei": said.get("block_booked_wei", "")}
 
 
 _DEEDS: dict[str, _Deed] = {

@@ -39,6 +39,7 @@ from hostpay.services.refunding import (
     close_refunded,
     credited_units,
     find_refund,
+    hold_block,
     proven_units,
     why_impossible,
     why_not_divided,
@@ -97,7 +98,7 @@ def facts_of_refund(*, payment: HostPayment, tx_hash: str, units: int, is_part: 
         ProviderError: the node did not answer.
     """
     current = _current(payment)
-    returned, proof = _proven(payment, tx_hash.strip().lower(), units, is_part=is_part)
+    returned, proof, booked = _proven(payment, tx_hash.strip().lower(), units, is_part=is_part)
     impossible = why_impossible(payment, current, returned)
     if impossible:
         raise RefusedError(why=f"{impossible[:1].upper()}{impossible[1:]}.", next_step="Name another transaction.")
@@ -123,6 +124,7 @@ def facts_of_refund(*, payment: HostPayment, tx_hash: str, units: int, is_part: 
         "is_part": "yes" if is_part else "no",
         "lost_wei": str(max(int(current.send_units) - returned.units, 0)),
         "proof": proof,
+        "block_booked_wei": "" if booked is None else str(booked),
     }
 
 
@@ -159,7 +161,7 @@ def take_refund(*, payment: HostPayment, approval: Approval, actor: Actor) -> No
     """End the payment with the refund of the approval, or book it after its end, in the transaction that approves it.
 
     Raises:
-        RefusedError: another order was credited with too much of the transaction in the same moment.
+        RefusedError: another order was credited with too much of the transaction, or of its block, in the same moment.
     """
     said: Mapping[str, str] = approval.payload
     returned = Returned(
@@ -170,6 +172,7 @@ def take_refund(*, payment: HostPayment, approval: Approval, actor: Actor) -> No
         block_number=int(said["refund_block"]),
         block_hash=said["refund_block_hash"],
     )
+    _refuse_unless_still_left(payment, returned, said["block_booked_wei"])
     try:
         with transaction.atomic():
             _book(payment, returned, approval, actor)
@@ -178,6 +181,22 @@ def take_refund(*, payment: HostPayment, approval: Approval, actor: Actor) -> No
             why=f"Of {returned.tx_hash} another payment was given a part meanwhile, and so much is not left.",
             next_step="Look at what it got, reject this, and propose anew.",
         ) from None
+
+
+def _refuse_unless_still_left(payment: HostPayment, returned: Returned, booked_wei: str) -> None:
+    """What only the balance of its block speaks for is left for as long as nothing more of that block is booked.
+
+    Until this transaction ends nobody else books a refund of the block.
+    """
+    if not booked_wei:
+        return
+    hold_block(payment.wallet.chain_id, returned.block_number)
+    if _booked_in(payment, returned) != int(booked_wei):
+        raise RefusedError(
+            why=f"Of block {returned.block_number} more was booked since this was proposed, and the balance proves both"
+            " together at the most.",
+            next_step="Reject this, and propose anew what is left.",
+        )
 
 
 def _book(payment: HostPayment, returned: Returned, approval: Approval, actor: Actor) -> None:
@@ -220,8 +239,11 @@ def _current(payment: HostPayment) -> ExchangeOrder:
     return current
 
 
-def _proven(payment: HostPayment, tx_hash: str, units: int, *, is_part: bool) -> tuple[Returned, str]:
-    """The refund, and by what its amount is known; a part is one only of what the chain itself can tell."""
+def _proven(payment: HostPayment, tx_hash: str, units: int, *, is_part: bool) -> tuple[Returned, str, int | None]:
+    """The refund, and by what its amount is known; a part is one only of what the chain itself can tell.
+
+    Where nothing tells of the transaction itself, also the wei of its block that are booked already.
+    """
     if not is_hash(tx_hash) or units <= 0:
         raise RefusedError(
             why="A refund is a transaction and an amount above zero.",
@@ -248,11 +270,12 @@ def _proven(payment: HostPayment, tx_hash: str, units: int, *, is_part: bool) ->
                 why=f"What {tx_hash} brought in all is known to no node of ours, so nobody can tell a part of it.",
                 next_step="Name a node that traces transactions in ETH_RPC_URLS.",
             )
-        return returned, _proof_by_balance(payment, returned)
+        booked = _booked_in(payment, returned)
+        return returned, _proof_by_balance(payment, returned, booked), booked
     if shown < units or (shown > units and not is_part):
         raise _not_of_that_amount(returned, shown)
     whole = "exactly that" if shown == units else f"{format_units(shown, ETH)} in all, of which this is a part"
-    return returned, f"{by} {whole}{'' if by == _PLAIN else ' to the wallet'}"
+    return returned, f"{by} {whole}{'' if by == _PLAIN else ' to the wallet'}", None
 
 
 def _shown(payment: HostPayment, sent: ChainTransaction) -> tuple[int | None, str]:
@@ -273,14 +296,13 @@ def _shown(payment: HostPayment, sent: ChainTransaction) -> tuple[int | None, st
     return shown, _PLAIN if is_plain else "its trace brings"
 
 
-def _proof_by_balance(payment: HostPayment, returned: Returned) -> str:
+def _proof_by_balance(payment: HostPayment, returned: Returned, booked: int) -> str:
     """What the block brought to the wallet in all; others may have paid in it, too, so it is a limit and no proof."""
     node, wallet = gateways.node(), payment.wallet
     before = node.balance_at(wallet.address, returned.block_number - 1)
     after = node.balance_at(wallet.address, returned.block_number)
     if before is None or after is None:
         return _IN_WORDS_ALONE
-    booked = _booked_in(payment, returned)
     rise = after - before + _spent_in(payment, returned.block_number) - booked
     if rise < returned.units:
         raise _not_of_that_amount(returned, max(rise, 0), besides=booked)

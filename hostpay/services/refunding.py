@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F, Sum
 
 from config.lib import clock
@@ -134,6 +134,15 @@ def proven_units(chain_id: int, tx_hash: str) -> int | None:
         if brought is not None:
             return int(brought)
     return None
+
+
+def hold_block(chain_id: int, block_number: int) -> None:
+    """Until the current transaction ends, wait with every other refund and late return of that block.
+
+    As the trigger of their tables does: whoever counts what is booked of a block under it has counted all.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT hostpay_hold_refunds(%s, %s)", [chain_id, block_number])
 
 
 def why_not_divided(chain_id: int, returned: Returned) -> str:

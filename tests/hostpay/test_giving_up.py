@@ -6,8 +6,10 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 
 import pytest
+from django.db import transaction
 from pytest_django import Settings
 
 from batches.models import BatchConversion
@@ -32,10 +34,12 @@ from hostpay.sandbox.rpc import token_call
 from hostpay.services import afterwards, approve, propose_refund, propose_write_off, reject
 from hostpay.services.limits import in_flight_wei
 from hostpay.services.reconciling.runs import lines_of
+from hostpay.services.refunding import hold_block
 from payouts.models import Accumulation
 from tests import factories
 from tests.hostpay.chain import crash_at, no_blocks, through
 from tests.hostpay.reconciling.books import reconciled, settle_books
+from tests.lib.concurrency import crew, wait_until_blocked
 from tests.lib.faulty_node import FaultyNode
 from tests.lib.scripted_http import Reply, ScriptedServer
 from tests.lib.swaps import OPERATOR, SECOND, Swaps, fresh, long_ago, order_of
@@ -123,6 +127,23 @@ def test_f38_usdt_that_comes_after_the_write_off_is_told_and_credited_to_nobody(
     swaps.step()
     assert fresh(payment).review_reason == ""
     assert Receipt.objects.count() == 1
+
+
+def test_f38_an_answer_that_nobody_understands_does_not_end_the_watch_for_what_comes_late(swaps: Swaps) -> None:
+    payment = written_off(swaps, lost_batch(swaps))
+    swaps.look_until(lambda: fresh(payment).delivered_at is not None)
+    swaps.answer_by_id("id", "somebody-else")
+
+    swaps.step()
+
+    asked = fresh(payment)
+    assert asked.review_reason
+    assert asked.next_action_at is not None
+    assert asked.next_action_at - clock.now() > timedelta(hours=5)
+    swaps.world.exchange.clear_faults()
+    pays_after_all(swaps, payment)
+    swaps.step()
+    assert "was given up, and paid after all" in fresh(payment).review_reason
 
 
 def test_f38_a_worker_that_dies_after_it_saw_late_usdt_has_told_of_it(swaps: Swaps) -> None:
@@ -447,6 +468,36 @@ def test_f38_where_nothing_is_traced_what_is_booked_of_a_block_is_not_there_twic
         "the wallet's balance rose by 0.0005 ETH in its block beside 0.0145 ETH that are booked of it"
     )
     assert [int(each.units) for each in Refund.objects.order_by("pk")] == [BACK, SENT - BACK]
+
+
+def test_f38_of_two_accepted_at_one_moment_by_the_balance_of_one_block_one_is_booked(
+    swaps: Swaps, settings: Settings
+) -> None:
+    first, second = lost(swaps), lost(swaps)
+    contracts = (CONTRACT, "0x" + "fc" * 20)
+    # The block brought enough for either amount, and not for both.
+    one, other = paid_by_contracts_at_once(swaps, {contracts[0]: BACK, contracts[1]: SENT - BACK})
+
+    with untraced(swaps, settings), crew(2) as workers:
+        proposals = [
+            propose_refund(payment=payment, tx_hash=tx_hash, units=BACK, actor=OPERATOR, reason="ticket 12")
+            for payment, tx_hash in ((first, one), (second, other))
+        ]
+        with transaction.atomic():
+            hold_block(first.wallet.chain_id, int(proposals[0].payload["refund_block"]))
+            approved = [
+                workers.start(partial(approve, approval=proposal, actor=SECOND, reason="seen on chain"))
+                for proposal in proposals
+            ]
+            # Both have asked the chain, which knew of no booking.
+            wait_until_blocked(2)
+        refused = [error for error in (each.exception() for each in approved) if error is not None]
+
+    assert [type(error) for error in refused] == [RefusedError]
+    assert "more was booked since this was proposed" in str(refused[0])
+    assert [int(each.units) for each in Refund.objects.all()] == [BACK]
+    assert sorted((fresh(first).status, fresh(second).status)) == ["final", "refunded"]
+    assert broken() == []
 
 
 def test_f38_a_part_that_stood_by_its_word_alone_leaves_the_rest_to_a_trace(swaps: Swaps, settings: Settings) -> None:
