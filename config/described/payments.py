@@ -3,16 +3,8 @@
 from typing import Any
 
 from config.described.operation import BATCH_ID, REFUSED, TOO_MANY, Said, page
+from payouts.api.described import RECORDED_EXAMPLE
 
-_RECORDED: dict[str, Any] = {
-    "id": 17,
-    "payment_id": "order-1001",
-    "conversion_status": "pending",
-    "gross_usd": "4.85000000",
-    "fee_usd": "0.14550000",
-    "pending_usd_amount": "4.70450000",
-    "hold_reason": "",
-}
 _ACCUMULATION: dict[str, Any] = {
     "id": 17,
     "source": "api",
@@ -42,7 +34,7 @@ _VOID = {"source": "api", "payment_id": "order-1001", "accumulation_id": 17}
 SAID = {
     "payments_create": Said(
         # The view has examples of the request and of 201.
-        answers={201: _RECORDED, 200: _RECORDED},
+        answers={201: RECORDED_EXAMPLE, 200: RECORDED_EXAMPLE},
         refusals=(
             *_INTAKE,
             (409, "conflicting_payment"),
@@ -52,7 +44,9 @@ SAID = {
         ),
     ),
     "payments_bulk_create": Said(
-        answers={200: {"recorded": 1, "replayed": 0, "refused": 0, "results": [{"status": 201, "payment": _RECORDED}]}},
+        answers={
+            200: {"recorded": 1, "replayed": 0, "refused": 0, "results": [{"status": 201, "payment": RECORDED_EXAMPLE}]}
+        },
         refusals=_INTAKE,
     ),
     "nowpayments_notification": Said(

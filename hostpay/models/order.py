@@ -105,18 +105,26 @@ class ExchangeOrderStatusChange(StatusChange):
     subject = models.ForeignKey(ExchangeOrder, on_delete=models.PROTECT, related_name="status_changes")
 
 
-class Receipt(models.Model):
-    """Proceeds that arrived: one finalised ERC-20 Transfer log to our wallet, credited to one order once."""
+class Arrival(models.Model):
+    """What a transaction in a final block brought to the wallet."""
 
-    order = models.ForeignKey(ExchangeOrder, on_delete=models.PROTECT, related_name="receipts")
     chain_id = models.PositiveBigIntegerField()
     tx_hash = models.CharField(max_length=66)
-    log_index = models.PositiveIntegerField()
     block_number = models.PositiveBigIntegerField()
     block_hash = models.CharField(max_length=66)
     from_address = models.CharField(max_length=42)
-    units = units_field()
     created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        abstract = True
+
+
+class Receipt(Arrival):
+    """Proceeds that arrived: one finalised ERC-20 Transfer log to our wallet, credited to one order once."""
+
+    order = models.ForeignKey(ExchangeOrder, on_delete=models.PROTECT, related_name="receipts")
+    log_index = models.PositiveIntegerField()
+    units = units_field()
 
     class Meta:
         constraints = (
@@ -130,7 +138,7 @@ class Receipt(models.Model):
         return f"{self.units} units in {self.tx_hash}"
 
 
-class Refund(models.Model):
+class Refund(Arrival):
     """The asset coming back: what a final transaction from the provider to our wallet brought for one order, once.
 
     One transaction may have brought it for several orders. A trigger holds that what orders are credited with of it, here
@@ -138,11 +146,6 @@ class Refund(models.Model):
     """
 
     order = models.OneToOneField(ExchangeOrder, on_delete=models.PROTECT, related_name="refund")
-    chain_id = models.PositiveBigIntegerField()
-    tx_hash = models.CharField(max_length=66)
-    block_number = models.PositiveBigIntegerField()
-    block_hash = models.CharField(max_length=66)
-    from_address = models.CharField(max_length=42)
     units = units_field(help_text="Wei that came back.")
     brought_units = units_field(help_text="Wei that the whole transaction brought to the wallet, for whatever orders.")
     lost_units = units_field(help_text="Wei of the order that did not come back: the provider's network fee.")
@@ -154,7 +157,6 @@ class Refund(models.Model):
         related_name="refund",
         help_text="By which two people accepted it; empty for one that proved itself.",
     )
-    created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
         constraints = (
@@ -194,18 +196,13 @@ class WriteOff(models.Model):
         return f"{self.lost_units} wei written off"
 
 
-class LateReturn(models.Model):
+class LateReturn(Arrival):
     """What came back for an order after two people had ended its payment: the house's, against the loss it had booked.
 
     The payment and its loss stay as they were decided. The trigger of `Refund` counts these rows too.
     """
 
     order = models.ForeignKey(ExchangeOrder, on_delete=models.PROTECT, related_name="late_returns")
-    chain_id = models.PositiveBigIntegerField()
-    tx_hash = models.CharField(max_length=66)
-    block_number = models.PositiveBigIntegerField()
-    block_hash = models.CharField(max_length=66)
-    from_address = models.CharField(max_length=42)
     units = units_field(help_text="Wei that came back for the order.")
     brought_units = units_field(help_text="Wei that the whole transaction brought to the wallet, for whatever orders.")
     approval = models.OneToOneField(
@@ -216,7 +213,6 @@ class LateReturn(models.Model):
         related_name="late_return",
         help_text="By which two people accepted it; empty for one that proved itself.",
     )
-    created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
         constraints = (

@@ -25,7 +25,7 @@ _EXAMPLE = {
     "outcome_amount": "0.001616",
     "outcome_currency": "eth",
 }
-_RECORDED = {
+RECORDED_EXAMPLE = {
     "id": 17,
     "payment_id": "order-1001",
     "conversion_status": "pending",
@@ -106,7 +106,7 @@ class PaymentDescription(APIView):
         request=PaymentSerializer,
         responses={
             201: OpenApiResponse(
-                RecordedSerializer, "Recorded.", [OpenApiExample("recorded", _RECORDED, response_only=True)]
+                RecordedSerializer, "Recorded.", [OpenApiExample("recorded", RECORDED_EXAMPLE, response_only=True)]
             ),
             200: OpenApiResponse(RecordedSerializer, "Recorded before; nothing was done."),
         },
@@ -137,8 +137,8 @@ class BulkDescription(APIView):
                     "replayed": 1,
                     "refused": 0,
                     "results": [
-                        {"status": 201, "payment": _RECORDED},
-                        {"status": 200, "payment": {**_RECORDED, "id": 18, "payment_id": "order-1002"}},
+                        {"status": 201, "payment": RECORDED_EXAMPLE},
+                        {"status": 200, "payment": {**RECORDED_EXAMPLE, "id": 18, "payment_id": "order-1002"}},
                     ],
                 },
                 response_only=True,
