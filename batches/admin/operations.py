@@ -177,6 +177,7 @@ RELEASE: Operation[BatchConversion] = Operation(
     seen=_seen,
     typed=lambda batch: str(batch.pk)[:8],
     run=_release,
+    needs_proof=True,
 )
 
 
@@ -253,4 +254,5 @@ SET_POLICY: Operation[None] = Operation(
     consequence=_policy_consequence,
     seen=lambda _: str(services.current_policy().version),
     run=_set_policy,
+    needs_proof=True,
 )

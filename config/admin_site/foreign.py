@@ -23,6 +23,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from config.lib.adminkit import cells
+from config.lib.adminkit.proof import ChangesByProof
 
 _EXPLANATION = (
     "What beat does. At every start of beat the code's schedule (config/schedule.py, with the intervals of the "
@@ -31,13 +32,17 @@ _EXPLANATION = (
 )
 
 
-class SluiceUserAdmin(UserAdmin, UnfoldModelAdmin):  # type: ignore[misc,type-arg]
+class SluiceUserAdmin(ChangesByProof, UserAdmin, UnfoldModelAdmin):  # type: ignore[misc,type-arg]
+    # Whoever could make another user, or give one another password, would be asked for a password that he knows.
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
 
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> Any:  # noqa: A002 (Django's)
+        return self.asked(request) or super().user_change_password(request, id, form_url)
 
-class SluiceGroupAdmin(GroupAdmin, UnfoldModelAdmin):  # type: ignore[misc]
+
+class SluiceGroupAdmin(ChangesByProof, GroupAdmin, UnfoldModelAdmin):  # type: ignore[misc]
     """Groups are roles: give a group view permissions and it may look; with “change batch conversion” it operates.
 
     With “add export” it may take the lists that it sees along, as files.
@@ -52,7 +57,7 @@ class _StyledPeriodicTaskForm(PeriodicTaskForm):  # type: ignore[misc]
         self.fields["regtask"].widget = UnfoldAdminSelectWidget(choices=choices)
 
 
-class SluicePeriodicTaskAdmin(PeriodicTaskAdmin, UnfoldModelAdmin):  # type: ignore[misc]
+class SluicePeriodicTaskAdmin(ChangesByProof, PeriodicTaskAdmin, UnfoldModelAdmin):  # type: ignore[misc]
     form = _StyledPeriodicTaskForm
     list_display = ("name", "enabled", "scheduler", "last_run", "task")
     list_filter = ("enabled",)

@@ -101,6 +101,7 @@ SIGN_OFF: Operation[Reconciliation] = Operation(
     seen=lambda run: str(run.signed_off_at),
     typed=lambda run: f"SIGN OFF {run.pk}",
     run=_sign,
+    needs_proof=True,
 )
 
 
@@ -137,6 +138,7 @@ ADOPT: Operation[Reconciliation] = Operation(
     why_not=_why_not_adopt,
     typed=lambda _: "ADOPT",
     run=_adopt,
+    needs_proof=True,
 )
 
 

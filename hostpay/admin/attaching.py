@@ -60,6 +60,7 @@ ATTACH: Operation[HostPayment] = Operation(
     seen=describe_state,
     typed=lambda _: "ATTACH",
     run=_attach,
+    needs_proof=True,
 )
 
 

@@ -61,6 +61,7 @@ CLOSE_BREAKER: Operation[Breaker] = Operation(
     seen=lambda breaker: str(breaker.closed_at),
     typed=lambda _: "CLOSE",
     run=_close,
+    needs_proof=True,
 )
 
 
@@ -102,6 +103,7 @@ LIFT_HALT: Operation[Wallet] = Operation(
     seen=lambda wallet: str(wallet.halted_at),
     typed=lambda wallet: wallet.address[-6:],
     run=_lift,
+    needs_proof=True,
 )
 
 
@@ -194,6 +196,7 @@ APPROVE: Operation[Approval] = Operation(
     seen=lambda approval: f"{approval.decision} {approval.payload_sha256}",
     typed=lambda _: "APPROVE",
     run=_approve,
+    needs_proof=True,
 )
 
 

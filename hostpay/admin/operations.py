@@ -126,6 +126,7 @@ ACCEPT: Operation[HostPayment] = Operation(
     seen=describe_state,
     typed=lambda payment: cells.usdt_text(arrived_units(payment)),
     run=_accept,
+    needs_proof=True,
 )
 
 
@@ -219,4 +220,5 @@ RESUME: Operation[Pause] = Operation(
     ),
     why_not=_why_not_resume,
     run=_resume,
+    needs_proof=True,
 )

@@ -60,6 +60,7 @@ def _operation(
         seen=describe_state,
         typed=(lambda accumulation: usd_text(accumulation.pending_usd_amount)) if is_grave else (lambda _: ""),
         run=run,
+        needs_proof=service is services.unhold_accumulation,
     )
 
 

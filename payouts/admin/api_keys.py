@@ -64,6 +64,7 @@ CREATE: Operation[None] = Operation(
     form_class=ApiKeyForm,
     consequence=lambda _: "Whoever has the key can do what its scopes allow, until it expires or is revoked.",
     run=_create,
+    needs_proof=True,
 )
 
 

@@ -224,4 +224,5 @@ IMPORT: Operation[ClientFile] = Operation(
     preview=_preview,
     seen=lambda found: fingerprint(plan for _, plan in found.planned),
     run=_import,
+    needs_proof=True,
 )

@@ -22,6 +22,7 @@ from config.lib.adminkit.export_columns import field, fields
 from config.lib.adminkit.links import linked, list_of
 from config.lib.adminkit.operations import Button
 from config.lib.adminkit.pages import Facts, Table, columns, facts
+from config.lib.adminkit.proof import ChangesByProof
 from config.lib.money import usd_text
 from config.lib.problems import InvalidFieldsError
 from payouts.admin.client_import import IMPORT, import_view
@@ -68,7 +69,7 @@ class ClientForm(_ClientModelForm):
 
 
 @admin.register(Client)
-class ClientAdmin(ListAdmin[Client]):
+class ClientAdmin(ChangesByProof, ListAdmin[Client]):
     explanation = "Whom we owe: its payout strategy, destination and fee. Changes apply to what comes after them."
     list_display = ("client_id", "name", "strategy", "destination", "threshold", "fee", "since")
     exported = (

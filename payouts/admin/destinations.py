@@ -69,6 +69,7 @@ REQUEST: Operation[None] = Operation(
     ),
     run=_request,
     is_grave=True,
+    needs_proof=True,
 )
 
 

@@ -33,6 +33,7 @@ FORGET: Operation[FailedTries] = Operation(
     why_not=lambda row: "" if row.failures else "There are no failures left.",
     seen=lambda row: f"{row.failures} {row.failed_at}",
     run=_forget,
+    needs_proof=True,
 )
 
 

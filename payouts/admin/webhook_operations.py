@@ -194,6 +194,7 @@ CREATE: Operation[None] = Operation(
         " of the house to this address."
     ),
     run=_create,
+    needs_proof=True,
 )
 SEND_TEST: Operation[WebhookEndpoint] = Operation(
     name="test",
@@ -260,6 +261,7 @@ CHANGE: Operation[WebhookEndpoint] = Operation(
     ),
     seen=lambda endpoint: f"{_seen(endpoint)}|{endpoint.url}|{endpoint.events}",
     run=_change,
+    needs_proof=True,
 )
 ROTATE: Operation[WebhookEndpoint] = Operation(
     name="rotate-secret",
@@ -274,6 +276,7 @@ ROTATE: Operation[WebhookEndpoint] = Operation(
     seen=_seen,
     run=_rotate,
     is_grave=True,
+    needs_proof=True,
 )
 DISABLE: Operation[WebhookEndpoint] = Operation(
     name="disable",

@@ -62,6 +62,12 @@ def proved(browser: Browser, ago: timedelta = timedelta(0)) -> Browser:
     return browser
 
 
+@pytest.fixture
+def operator(operator: Browser) -> Browser:
+    """Logged in an hour ago: each test says where the password was given since."""
+    return proved(operator, timedelta(hours=1))
+
+
 def fetched(answer: Any) -> Any:
     """With the file read whole, which closes it."""
     answer.body = b"".join(answer.streaming_content) if answer.streaming else b""

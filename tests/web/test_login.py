@@ -14,6 +14,7 @@ from django.test import Client as Browser
 from payouts.models import FailedTries
 from payouts.services import forget_failed_tries, take_turn_to_log_in
 from tests.lib.concurrency import crew
+from tests.web.test_exports import proved
 
 pytestmark = pytest.mark.django_db
 
@@ -165,6 +166,7 @@ def test_old_failures_are_forgotten() -> None:
 def test_an_operator_lets_somebody_try_again_at_once() -> None:
     operator = Browser()
     operator.force_login(User.objects.get())
+    proved(operator)
     for _ in range(6):
         log_in()
     rows = FailedTries.objects.all()

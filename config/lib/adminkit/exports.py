@@ -22,10 +22,10 @@ from django.db.models import Model, QuerySet
 from django.http import FileResponse, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
-from unfold.widgets import UnfoldAdminPasswordWidget
 
 from config.lib import audit
 from config.lib.adminkit.export_columns import ExportColumn
+from config.lib.adminkit.proof import ProvesPeople, ask_for_proof, take_proof
 from config.lib.spreadsheets import write_table
 
 # Named by its text, since this module is below the app that has it.
@@ -58,14 +58,8 @@ class Wanted:
     original: Model | None = None
 
 
-class ExportSite(Protocol):
+class ExportSite(ProvesPeople, Protocol):
     """What an admin site must offer: who somebody is, proved anew, and a record of what was taken out."""
-
-    def each_context(self, request: Any) -> dict[str, Any]: ...
-
-    def is_proved(self, request: HttpRequest) -> bool: ...
-
-    def prove(self, request: HttpRequest, password: str) -> str: ...
 
     def record_export(
         self,
@@ -89,17 +83,6 @@ class ExportSite(Protocol):
     ) -> object: ...
 
 
-class _ProofForm(forms.Form):
-    """Asks for the password."""
-
-    password = forms.CharField(
-        strip=False,
-        label="Your password",
-        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "current-password", "required": True}),
-        help_text="Asked for again where much is given away; once given, it is good for five minutes.",
-    )
-
-
 class _TooManyRowsError(Exception):
     """There are more than MOST_ROWS."""
 
@@ -120,9 +103,11 @@ def export(request: HttpRequest, *, wanted: Wanted, site: ExportSite) -> HttpRes
         if request.method == "POST":
             _refuse(request, wanted, visible, site, why="not permitted")
         raise PermissionDenied
-    given = request.POST if request.method == "POST" else None
-    form = forms.Form(given) if site.is_proved(request) else _ProofForm(given)
-    if request.method == "POST" and _is_proved(request, form, site):
+    form = forms.Form(request.POST if request.method == "POST" else None)
+    ask_for_proof(form, request, site)
+    if form.is_bound:
+        take_proof(form, request, site)
+    if form.is_valid():
         try:
             return _hand_over(request, wanted, visible, site)
         except _TooManyRowsError:
@@ -147,15 +132,6 @@ def told(filters: Mapping[str, Sequence[str]]) -> list[str]:
             name = parameter.removesuffix("_0").removesuffix("_1").removesuffix("__exact")
             words.setdefault("search" if name == SEARCH_VAR else name, []).extend(values)
     return [f"{name.replace('__', ' ').replace('_', ' ')}: {' '.join(v)}" for name, v in words.items() if any(v)]
-
-
-def _is_proved(request: HttpRequest, form: forms.Form, site: ExportSite) -> bool:
-    if not form.is_valid():
-        return False
-    why_not = site.prove(request, form.cleaned_data["password"]) if "password" in form.fields else ""
-    if why_not:
-        form.add_error("password", why_not)
-    return not why_not
 
 
 def _hand_over(request: HttpRequest, wanted: Wanted, columns: Sequence[ExportColumn], site: ExportSite) -> FileResponse:

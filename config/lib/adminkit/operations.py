@@ -2,8 +2,9 @@
 
 A button leads to a page that says the consequence with its figures and asks for a reason. Its form carries a signed
 token: who asked, for what, and the state the operator saw. Submitting works once, only while the object is still as it
-was seen, and only by POST; then the operator is back at the object with a message. The work itself is a service's, the
-same that the command and the API call.
+was seen, and only by POST; then the operator is back at the object with a message. What lifts a guard, says where money
+goes or how much, or hands out a secret asks for the password too, unless it was given just now; what stops something
+never does. The work itself is a service's, the same that the command and the API call.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from config.lib import audit
 from config.lib.adminkit.pages import Section
+from config.lib.adminkit.proof import ProvesPeople, ask_for_proof, take_proof
 from config.lib.errors import RefusedError
 from config.lib.lifecycle import StaleRowError
 
@@ -82,6 +84,7 @@ class Operation(Generic[M]):
         seen: what must still be so when the form comes back.
         typed: what has to be typed to confirm; empty for what can be undone.
         preview: what to look through before confirming, below the consequence.
+        needs_proof: whether a session that was left open is not enough for it.
     """
 
     name: str
@@ -97,6 +100,7 @@ class Operation(Generic[M]):
     permission: str = OPERATE
     icon: str = "play_arrow"
     is_grave: bool = False
+    needs_proof: bool = False
 
     def allowed_for(self, user: AbstractBaseUser | AnonymousUser) -> bool:
         return bool(getattr(user, "has_perm", lambda _: False)(self.permission))
@@ -114,10 +118,8 @@ class Button:
     key: str = ""
 
 
-class SpendsTokens(Protocol):
+class SpendsTokens(ProvesPeople, Protocol):
     """What an admin site must offer: `spend_token` is true at a nonce's first use, across all processes."""
-
-    def each_context(self, request: Any) -> dict[str, Any]: ...
 
     def spend_token(self, nonce: str) -> bool: ...
 
@@ -160,11 +162,11 @@ def operate(request: HttpRequest, *, operation: Operation[M], obj: M, place: Pla
 
 def ask(request: HttpRequest, *, operation: Operation[M], obj: M, place: Place) -> HttpResponse:
     """The page that asks, also where the object itself came by POST: in an upload."""
-    return _ask(request, operation, obj, place, _form(operation, obj, None))
+    return _ask(request, operation, obj, place, _form(request, operation, obj, place, is_sent=False))
 
 
 def _submit(request: HttpRequest, operation: Operation[M], obj: M, place: Place) -> HttpResponse:
-    form = _form(operation, obj, request)
+    form = _form(request, operation, obj, place, is_sent=True)
     token = _read_token(request, operation, place.key)
     if token is None:
         form.add_error(None, "This page was open for too long, or was not made for you. Look again, then confirm.")
@@ -173,6 +175,7 @@ def _submit(request: HttpRequest, operation: Operation[M], obj: M, place: Place)
     if token["seen"] != operation.seen(obj) or why_not:
         messages.error(request, _already(operation, obj, why_not))
         return HttpResponseRedirect(place.back_url)
+    take_proof(form, request, place.site)
     if not form.is_valid():
         return _ask(request, operation, obj, place, form)
     if not place.site.spend_token(token["nonce"]):
@@ -232,11 +235,13 @@ def _unstored(response: HttpResponse) -> HttpResponse:
     return response
 
 
-def _form(operation: Operation[M], obj: M, request: HttpRequest | None) -> ConfirmForm:
-    form = operation.form_class(request.POST if request else None, initial=operation.initial(obj))
+def _form(request: HttpRequest, operation: Operation[M], obj: M, place: Place, *, is_sent: bool) -> ConfirmForm:
+    form = operation.form_class(request.POST if is_sent else None, initial=operation.initial(obj))
     phrase = operation.typed(obj)
     if phrase:
         form.fields["typed"] = _TypedField(phrase)
+    if operation.needs_proof:
+        ask_for_proof(form, request, place.site)
     return form
 
 
