@@ -68,6 +68,32 @@ CREATE: Operation[None] = Operation(
 )
 
 
+def _revoke(key: ApiKey, actor: Actor, given: dict[str, Any]) -> Done:
+    services.revoke_api_key(prefix=key.prefix, actor=actor, reason=given["reason"])
+    return Done(message=f"Nobody is let in with the key of {key.name} any more.")
+
+
+def _revoke_consequence(key: ApiKey) -> str:
+    used = f"was last used {cells.relative(key.last_used_at)}" if key.last_used_at else "was never used"
+    return (
+        f"From the next request on nobody is let in with this key, which {used}. That cannot be taken back: whoever still"
+        " needs one is given another."
+    )
+
+
+REVOKE: Operation[ApiKey] = Operation(
+    name="revoke",
+    label="Revoke",
+    icon="key_off",
+    permission="payouts.add_apikey",
+    is_grave=True,
+    consequence=_revoke_consequence,
+    why_not=lambda key: "" if key.revoked_at is None else "It is revoked.",
+    seen=lambda key: str(key.revoked_at),
+    run=_revoke,
+)
+
+
 @admin.register(ApiKey)
 class ApiKeyAdmin(ObjectAdmin[ApiKey]):
     explanation = "Keys of programs that call the API. Only hashes are stored."
@@ -76,6 +102,7 @@ class ApiKeyAdmin(ObjectAdmin[ApiKey]):
     ordering = ("-created_at", "-id")
     sortable_by = ()
     list_operations = (CREATE,)
+    operations = (REVOKE,)
 
     @admin.display(description="begins with")
     def prefix_shown(self, key: ApiKey) -> SafeString:
@@ -113,7 +140,9 @@ class ApiKeyAdmin(ObjectAdmin[ApiKey]):
                     ("Only from", ", ".join(obj.allowed_networks) or "anywhere"),
                     ("Last used", cells.when(obj.last_used_at)),
                     ("Expires", cells.when(obj.expires_at)),
-                    ("Revoked", cells.when(obj.revoked_at)),
+                    ("Revoked", cells.when(obj.revoked_at) if obj.revoked_at else ""),
+                    ("Revoked by", obj.revoked_by),
+                    ("Why", obj.revoke_reason),
                 ),
             ),
         )

@@ -35,6 +35,8 @@ class ApiKey(models.Model):
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    revoked_by = models.CharField(max_length=150, blank=True, db_default="", default="")
+    revoke_reason = models.TextField(blank=True, db_default="", default="")
     last_used_at = models.DateTimeField(null=True, blank=True, help_text="To the minute.")
     uses_in_minute = models.PositiveIntegerField(default=0, help_text="Requests in that minute, for the limit.")
 
@@ -42,6 +44,10 @@ class ApiKey(models.Model):
         ordering = ("-created_at", "-id")
         constraints = (
             models.CheckConstraint(condition=Q(secret_sha256__regex=r"^[0-9a-f]{64}$"), name="api_key_is_hashed"),  # noqa: S106 (a pattern)
+            models.CheckConstraint(
+                condition=Q(revoked_at__isnull=False) | Q(revoked_by="", revoke_reason=""),
+                name="api_key_in_use_was_revoked_by_nobody",
+            ),
         )
 
     def __str__(self) -> str:

@@ -1,6 +1,6 @@
 """What payouts does, one function per business event. Callers import from here."""
 
-from payouts.services.api_keys import create_api_key, find_api_key
+from payouts.services.api_keys import create_api_key, find_api_key, revoke_api_key
 from payouts.services.claims import hold_accumulation, unhold_accumulation, void_accumulation
 from payouts.services.clients import (
     ClientExistsError,
@@ -114,6 +114,7 @@ __all__ = (
     "replay_event",
     "replayable_events",
     "request_destination_change",
+    "revoke_api_key",
     "set_aside",
     "settle_sent_again",
     "store_notification",

@@ -1,4 +1,4 @@
-"""Keys of programs: made, shown once, looked up by their hash."""
+"""Keys of programs: made, shown once, looked up by their hash, revoked for good."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import secrets
 from collections.abc import Iterable
 from datetime import datetime
 
+from django.db.models.functions import Now
 from django.utils import timezone
 
-from config.lib.audit import Actor
+from config.lib.audit import Actor, need_reason
 from config.lib.errors import RefusedError
 from payouts.models import ApiKey, Scope
 
@@ -62,6 +63,26 @@ def create_api_key(
         expires_at=expires_at,
     )
     return key, secret
+
+
+def revoke_api_key(*, prefix: str, actor: Actor, reason: str) -> ApiKey:
+    """Let nobody in with the key any more, from the next request on and for good.
+
+    Raises:
+        RefusedError: no key begins so, it was revoked before, or no reason was given.
+    """
+    need_reason(reason)
+    changed = ApiKey.objects.filter(prefix=prefix, revoked_at__isnull=True).update(
+        revoked_at=Now(), revoked_by=str(actor), revoke_reason=reason.strip()
+    )
+    key = ApiKey.objects.filter(prefix=prefix).first()
+    if key is None:
+        raise RefusedError(why=f"No API key begins with {prefix!r}.", next_step="Look it up in the list of keys.")
+    if not changed:
+        by = f" by {key.revoked_by}" if key.revoked_by else ""
+        raise RefusedError(why=f"The API key {key} was revoked{by} before.", next_step="Nothing is to do.")
+    logger.warning("API key revoked", extra={"prefix": prefix, "actor": str(actor), "reason": reason.strip()})
+    return key
 
 
 def find_api_key(secret: str, *, address: str) -> ApiKey | None:

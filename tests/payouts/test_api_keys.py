@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from config.lib.errors import RefusedError
 from payouts.models import ApiKey
-from payouts.services import create_api_key, find_api_key
+from payouts.services import create_api_key, find_api_key, revoke_api_key
 from tests.factories import ACTOR
 
 pytestmark = pytest.mark.django_db
@@ -174,3 +174,54 @@ def test_an_address_that_tries_many_keys_is_not_listened_to(settings: Settings) 
     assert [answer.status_code for answer in answers] == [401, 401, 429]
     assert (answers[2].json()["code"], answers[2]["Retry-After"]) == ("too_many_requests", "60")
     assert get(secret).status_code == 200
+
+
+def test_a_revoked_key_lets_nobody_in_from_the_next_request_on() -> None:
+    key, secret = create_api_key(name="x", scopes=["read"], actor=ACTOR)
+    _, other = create_api_key(name="y", scopes=["read"], actor=ACTOR)
+    assert get(secret).status_code == 200
+
+    revoke_api_key(prefix=key.prefix, actor=ACTOR, reason=" it was in a repository ")
+
+    key.refresh_from_db()
+    assert (key.revoked_by, key.revoke_reason) == (str(ACTOR), "it was in a repository")
+    assert key.revoked_at is not None
+    assert get(secret).status_code == 401
+    assert get(other).status_code == 200
+
+
+@pytest.mark.parametrize("reason", ["", "  "])
+def test_a_key_is_not_revoked_without_a_reason(reason: str) -> None:
+    key, secret = create_api_key(name="x", scopes=["read"], actor=ACTOR)
+
+    with pytest.raises(RefusedError):
+        revoke_api_key(prefix=key.prefix, actor=ACTOR, reason=reason)
+
+    assert get(secret).status_code == 200
+
+
+def test_a_key_is_revoked_once_and_keeps_who_did_it_and_why() -> None:
+    key, _ = create_api_key(name="x", scopes=["read"], actor=ACTOR)
+    revoke_api_key(prefix=key.prefix, actor=ACTOR, reason="first")
+
+    with pytest.raises(RefusedError, match=r"was revoked by command:tester before"):
+        revoke_api_key(prefix=key.prefix, actor=ACTOR, reason="second")
+    with pytest.raises(RefusedError, match="No API key begins with"):
+        revoke_api_key(prefix="sk_00000000", actor=ACTOR, reason="second")
+
+    key.refresh_from_db()
+    assert key.revoke_reason == "first"
+
+
+def test_the_command_revokes_by_the_beginning_or_by_the_key_itself_and_says_neither() -> None:
+    first, _ = create_api_key(name="x", scopes=["read"], actor=ACTOR)
+    _, secret = create_api_key(name="y", scopes=["read"], actor=ACTOR)
+    out = StringIO()
+
+    call_command("revoke_api_key", first.prefix, "--reason", "drill", stdout=out)
+    call_command("revoke_api_key", secret, "--reason", "drill", stdout=out)
+    with pytest.raises(CommandError):
+        call_command("revoke_api_key", secret, "--reason", "drill", stdout=out)
+
+    assert not ApiKey.objects.filter(revoked_at=None).exists()
+    assert secret not in out.getvalue()

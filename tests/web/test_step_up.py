@@ -17,6 +17,7 @@ from config.lib.adminkit.operations import Operation
 from hostpay import services
 from hostpay.models import Breaker, BreakerCause, Pause, Switch
 from payouts.models import ApiKey, Client, FailedTries, WebhookEndpoint
+from payouts.services import create_api_key
 from tests.factories import ACTOR, client, policy
 from tests.web.test_exports import PASSWORD, proved, with_password
 from tests.web.test_operations import ask, confirm, list_operation, operation_of
@@ -67,10 +68,25 @@ def test_f73_the_password_is_asked_for_where_it_must_be_and_nowhere_else() -> No
 
 
 def test_what_stops_something_never_waits_for_a_password(left_open: Browser) -> None:
+    key, _ = create_api_key(name="x", scopes=["ops"], actor=ACTOR)
+
     confirm(left_open, list_operation(Pause, "pause"), switch=Switch.SIGNING.value, hours="")
     confirm(left_open, list_operation(Breaker, "open"))
+    confirm(left_open, operation_of(key, "revoke"), reason="it was in a repository")
 
     assert (Pause.objects.count(), Breaker.objects.count()) == (1, 1)
+    key.refresh_from_db()
+    assert (key.revoked_by, key.revoke_reason) == ("admin:anna", "it was in a repository")
+    assert "it was in a repository" in text_of(left_open.get(url_of(ApiKey, "change", key.pk)))
+
+
+def test_an_onlooker_revokes_no_key(viewer: Browser) -> None:
+    key, _ = create_api_key(name="x", scopes=["ops"], actor=ACTOR)
+
+    assert viewer.post(operation_of(key, "revoke"), {"reason": "x", "token": "x"}).status_code == 403
+
+    key.refresh_from_db()
+    assert key.revoked_at is None
 
 
 def test_f73_a_session_that_was_left_open_lifts_nothing_without_the_password(left_open: Browser) -> None:
