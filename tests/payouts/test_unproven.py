@@ -10,7 +10,8 @@ from django.test import Client as Browser
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from payouts.models import FailedTries, InboundEvent, TryKind
-from payouts.services import rejected_totals
+from payouts.services import rejected_totals, unproven
+from payouts.services import shut_out as shutting_out
 from payouts.services.callers import counted_as
 from payouts.services.shut_out import ShutOut
 from payouts.services.unproven import shut_out
@@ -18,6 +19,13 @@ from tests.lib.concurrency import crew
 from tests.payouts.sending import URL, client, payment, post, send
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def one_look_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process remembers outlasts a test of it on any machine, and no row is the one in 64 that is tidied up after."""
+    monkeypatch.setattr(shutting_out, "_LOOKED_AT_EVERY_S", 600.0)
+    monkeypatch.setattr(unproven, "_TRIMMED_EVERY", 10**12)
 
 
 def unsigned(address: str = "192.0.2.1", url: str = URL) -> Any:
@@ -124,6 +132,16 @@ def test_a_count_that_did_not_reach_the_database_is_told_the_next_time() -> None
         assert told == {("api", "stale"): 1, ("api", "signature"): 2}
     with remembered.uncounted(also=("api", "stale")) as told:
         assert told == {("api", "stale"): 1}
+
+
+def test_f12_a_flood_is_bounded_before_the_sweep_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unproven, "_TRIMMED_EVERY", 1)
+    monkeypatch.setattr(unproven, "UNAUTHENTIC_KEPT", 2)
+
+    for number in range(4):
+        unsigned(f"192.0.2.{number}")
+
+    assert InboundEvent.objects.count() == 2
 
 
 @pytest.mark.django_db(transaction=True)
