@@ -19,6 +19,9 @@ from config.lib.public_addresses import LookUp, UnfitAddressError, checked_addre
 from config.lib.public_http import MOST_ANSWER_BYTES, Poster
 from tests.lib.scripted_http import Reply, ScriptedServer
 
+# Far above the deadlines here, on a machine with other work to do too, and far below what these receivers would take.
+SOON_S = 20
+
 
 @pytest.fixture
 def server() -> Iterator[ScriptedServer]:
@@ -183,10 +186,10 @@ def test_a_look_up_that_hangs_is_left_alone() -> None:
 
     with pytest.raises(TransientError, match="in time"):
         checked_addresses(
-            place, is_sandbox=False, within_s=0.2, look_up=lambda *_: ["1.1.1.1"] if until.wait(5) else []
+            place, is_sandbox=False, within_s=0.2, look_up=lambda *_: ["1.1.1.1"] if until.wait(60) else []
         )
 
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < SOON_S
     until.set()
 
 
@@ -249,25 +252,31 @@ def test_it_reads_no_more_than_the_beginning_of_a_huge_answer(server: ScriptedSe
 
 
 def test_it_waits_for_no_silent_receiver(server: ScriptedServer, short_deadline: None) -> None:
-    server.say(Reply(pause_s=1.5))
+    over = threading.Event()
+    server.say(Reply(until=over))
     started = time.monotonic()
 
     with Poster(server.url, is_sandbox=True) as poster, pytest.raises(TransientError, match="no answer within 1 s"):
         poster.post(b"{}", {})
 
-    assert time.monotonic() - started < 1.4
+    assert time.monotonic() - started < SOON_S
+    over.set()
 
 
-def test_a_body_that_drips_ends_in_time_and_the_status_counts(server: ScriptedServer, short_deadline: None) -> None:
-    server.say(Reply(status=200, body=b"y" * 60, drip=True, pause_s=0.05))
+def test_a_body_that_drips_ends_in_time_and_the_status_counts(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The status must come before it.
+    monkeypatch.setattr(public_http, "DEADLINE_S", 3)
+    server.say(Reply(status=200, body=b"y" * 1000, drip=True, pause_s=0.05))
     started = time.monotonic()
 
     with Poster(server.url, is_sandbox=True) as poster:
         posted = poster.post(b"{}", {})
 
-    assert time.monotonic() - started < 1.4
+    assert time.monotonic() - started < SOON_S
     assert posted.status == 200
-    assert 0 < len(posted.body) < 60
+    assert 0 < len(posted.body) < 1000
 
 
 def test_headers_that_drip_do_not_prolong_the_wait(short_deadline: None) -> None:
@@ -278,7 +287,7 @@ def test_headers_that_drip_do_not_prolong_the_wait(short_deadline: None) -> None
             with connection:
                 try:
                     connection.sendall(b"HTTP/1.1 200 OK\r\n")
-                    for _ in range(40):
+                    for _ in range(500):
                         connection.sendall(b"x: y\r\n")
                         time.sleep(0.1)
                 except OSError:
@@ -292,7 +301,7 @@ def test_headers_that_drip_do_not_prolong_the_wait(short_deadline: None) -> None
             pytest.raises(TransientError, match="no answer within"),
         ):
             poster.post(b"{}", {})
-        assert time.monotonic() - started < 1.4
+        assert time.monotonic() - started < SOON_S
         thread.join()
 
 

@@ -15,7 +15,7 @@ _LONGEST_WAIT_S = 60
 class Reply:
     """One answer. `drop`: the connection is closed instead of it. `pause_s`: before it, and before each byte with `drip`.
 
-    `until`: it waits for this to happen.
+    `until`: it waits for this to happen; with `drip` it drips no longer than that.
     """
 
     status: int = 200
@@ -79,7 +79,7 @@ class ScriptedServer:
         body = handler.rfile.read(length)
         self.asked.append(Asked(method=handler.command, path=handler.path, headers=headers, body=body))
         reply = self._replies.popleft() if len(self._replies) > 1 else self._replies[0]
-        if reply.until is not None:
+        if reply.until is not None and not reply.drip:
             reply.until.wait(_LONGEST_WAIT_S)
         time.sleep(reply.pause_s)
         if reply.drop:
@@ -101,7 +101,8 @@ class ScriptedServer:
             for chunk in (content[i : i + 1] for i in range(len(content))) if reply.drip else (content,):
                 handler.wfile.write(chunk)
                 handler.wfile.flush()
-                time.sleep(reply.pause_s if reply.drip else 0)
+                if reply.drip:
+                    (reply.until or threading.Event()).wait(reply.pause_s)
         except (BrokenPipeError, ConnectionResetError):
             handler.close_connection = True
 

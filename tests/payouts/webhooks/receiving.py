@@ -31,8 +31,8 @@ def endpoint(
 
 
 def deliver() -> int:
-    """One sweep, that ends when nothing is due."""
-    return webhooks.deliver_due(actor=WORKER, run_s=5)
+    """One sweep, that ends when nothing is due, however long the machine takes for it."""
+    return webhooks.deliver_due(actor=WORKER, run_s=60)
 
 
 def mortal_sender() -> subprocess.Popen[bytes]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
 
@@ -26,8 +27,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 # Far below what an answer may take, and above what anything else in these tests does.
 SLOWLY = Reply(pause_s=1.1)
-# What is under way looks up four times a second; a machine with other work to do may need longer.
-LOOKED_UP_S = 2
 
 
 @pytest.fixture
@@ -41,6 +40,27 @@ def tell(count: int) -> list[str]:
     rows = factories.accumulations(*["1"] * count)
     tell_of_payments(event=WebhookEvent.HELD, accumulation_ids=[row.pk for row in rows], reason="a set")
     return [row.payment_id for row in rows]
+
+
+@pytest.fixture
+def looked_up(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """To be called where something changed: returns when the sweep under way has looked for changes since."""
+    looks = itertools.count()
+    latest = 0
+    look = delivering._Run._call_off_what_changed
+
+    def counted(run: delivering._Run) -> None:
+        nonlocal latest
+        look(run)
+        latest = next(looks)
+
+    def wait() -> None:
+        # The one that ends next may have begun before.
+        wanted = latest + 2
+        wait_until(lambda: latest >= wanted)
+
+    monkeypatch.setattr(delivering._Run, "_call_off_what_changed", counted)
+    return wait
 
 
 def payments(receiver: ScriptedServer) -> list[str]:
@@ -74,7 +94,9 @@ def test_what_happens_while_a_receiver_hangs_is_told_to_the_others_before_it_is_
 
 def test_an_answer_that_drips_keeps_nobody_either(receiver: ScriptedServer, slow: ScriptedServer) -> None:
     dripping = endpoint(slow.url)
-    slow.say(Reply(body=b"x" * 20, drip=True, pause_s=0.2), Reply())
+    others = threading.Event()
+    # As long as an answer may take, if need be.
+    slow.say(Reply(body=b"x" * 45, drip=True, pause_s=0.2, until=others), Reply())
     tell(1)
     endpoint(receiver.url)
 
@@ -84,6 +106,7 @@ def test_an_answer_that_drips_keeps_nobody_either(receiver: ScriptedServer, slow
         told = tell(20)
         wait_until(lambda: len(receiver.asked) == 20)
         assert not WebhookAttempt.objects.filter(endpoint=dripping, ended_at__isnull=False).exists()
+        others.set()
         sending.result()
 
     assert payments(receiver) == told
@@ -170,7 +193,7 @@ def test_a_failure_by_time_is_slow_and_another_address_starts_over(
 
 
 def test_what_is_disabled_meanwhile_is_sent_no_further_event(
-    receiver: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    receiver: ScriptedServer, monkeypatch: pytest.MonkeyPatch, looked_up: Callable[[], None]
 ) -> None:
     monkeypatch.setattr(rounds, "SLOW_MS", 60_000)
     made = endpoint(receiver.url)
@@ -182,7 +205,8 @@ def test_what_is_disabled_meanwhile_is_sent_no_further_event(
         sending = workers.start(deliver)
         wait_until(lambda: len(receiver.asked) == 2)
         webhooks.disable_endpoint(endpoint=WebhookEndpoint.objects.get(pk=made.pk), actor=ACTOR, reason="maintenance")
-        threading.Timer(LOOKED_UP_S, noticed.set).start()
+        looked_up()
+        noticed.set()
         assert sending.result() == 2
 
     assert payments(receiver) == told[:2]
@@ -191,7 +215,7 @@ def test_what_is_disabled_meanwhile_is_sent_no_further_event(
 
 
 def test_a_secret_that_is_rotated_meanwhile_signs_the_next_event(
-    receiver: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    receiver: ScriptedServer, monkeypatch: pytest.MonkeyPatch, looked_up: Callable[[], None]
 ) -> None:
     monkeypatch.setattr(rounds, "SLOW_MS", 60_000)
     made, old = webhooks.create_endpoint(name="shop", url=receiver.url, events=["payment.held"], actor=ACTOR)
@@ -203,7 +227,8 @@ def test_a_secret_that_is_rotated_meanwhile_signs_the_next_event(
         sending = workers.start(deliver)
         wait_until(lambda: receiver.asked)
         new = webhooks.rotate_secret(endpoint_id=made.pk, overlap=timedelta(0), actor=ACTOR, reason="leaked")
-        threading.Timer(LOOKED_UP_S, noticed.set).start()
+        looked_up()
+        noticed.set()
         assert sending.result() == 5
 
     assert payments(receiver) == told
