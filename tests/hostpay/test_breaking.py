@@ -144,7 +144,7 @@ def test_while_it_is_open_nothing_is_signed_and_when_it_is_closed_all_goes_on(wo
     assert told["breaker closed"].detail == "a surprise on chain: a block is gone"
 
     services.close_breaker(breaker=breaker, actor=ALICE, reason="looked at")
-    world.drive_to(payment, "final")
+    world.drive_to_final(payment)
 
     assert world.sent_transactions() == sent_before + 1
 
@@ -163,7 +163,7 @@ def test_what_is_signed_already_goes_on_to_its_end_and_is_not_signed_again(world
         assert payment.signer_task == ""
         assert len(variants(payment)) == 1
         world.anvil.mine(3)
-        payment = world.drive_to(payment, "final")
+        payment = world.drive_to_final(payment)
 
     assert len(variants(payment)) == 1
     assert services.open_breakers() == [breaker]

@@ -68,7 +68,7 @@ def test_f45_a_lost_answer_is_unknown_and_the_chain_says_that_it_is_out(world: W
         assert (payment.status, payment.unknown_reason) == ("broadcast", "")
         assert node.count("eth_sendRawTransaction") == 1
         world.anvil.mine(2)
-        world.drive_to(payment, "final")
+        world.drive_to_final(payment)
     assert len(variants(payment)) == 1
     assert world.sent_transactions() == sent_before + 1
 
@@ -79,7 +79,7 @@ def test_f45_a_lost_answer_of_what_is_mined_already_is_found_in_its_block(world:
     with FaultyNode(world.anvil.rpc_url) as node, through(node.url, settings):
         node.lose_answer("eth_sendRawTransaction", times=100)
 
-        world.drive_to(payment, "final")
+        world.drive_to_final(payment)
 
         assert node.count("eth_sendRawTransaction") == 1
     assert [(v.status, v.broadcasts) for v in variants(payment)] == [("final", 1)]
@@ -100,7 +100,7 @@ def test_f45_a_lost_request_is_unknown_and_the_same_bytes_are_sent_again(world: 
             assert payment.unknown_reason
             assert world.sent_transactions() == sent_before
             assert [v.broadcasts for v in variants(payment)] == [tries]
-        world.drive_to(payment, "final")
+        world.drive_to_final(payment)
 
         sent = {params[0] for method, params in node.asked if method == "eth_sendRawTransaction"}
     assert sent == {f"0x{bytes(stored.raw).hex()}"}
@@ -118,7 +118,7 @@ def test_f45_words_that_tell_nothing_are_unknown(world: World, settings: Setting
         assert payment.status == "signed"
         assert "internal weather" in payment.unknown_reason
         assert not payment.needs_review
-        world.drive_to(payment, "final")
+        world.drive_to_final(payment)
     assert len(variants(payment)) == 1
 
 
@@ -145,7 +145,7 @@ def test_what_the_node_does_not_take_waits_or_asks_by_its_kind(
     assert words in (payment.waiting_reason if waits else payment.review_reason)
     assert payment.needs_review is not waits
     # Whatever was said, the same bytes are sent again and no others are signed.
-    world.drive_to(payment, "final")
+    world.drive_to_final(payment)
     assert len(variants(payment)) == 1
 
 
@@ -247,7 +247,7 @@ def test_f49_bytes_that_no_node_takes_are_signed_again_with_higher_fees(world: W
         assert (first.status, second.status, second.kind) == ("signed", "broadcast", "replacement")
         assert (first.to_address, first.value_units) == (second.to_address, second.value_units)
         assert int(second.max_fee_per_gas_wei) > 15 * GWEI
-        world.drive_to(payment, "final")
+        world.drive_to_final(payment)
     finally:
         world.anvil.rpc("anvil_setNextBlockBaseFeePerGas", hex(GWEI))
         world.anvil.mine()

@@ -85,7 +85,7 @@ def test_f51_a_cancel_that_is_mined_first_keeps_the_value_here(world: World) -> 
     assert world.sent_transactions() == sent + 1
     assert world.anvil.node.balance_wei(original.to_address) == payin_before
     # The wallet is free, and its line of nonces goes on.
-    after = world.drive_to(ordered(world), "final")
+    after = world.drive_to_final(ordered(world))
     assert after.nonce_slot.nonce == payment.nonce_slot.nonce + 1
 
 

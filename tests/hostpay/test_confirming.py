@@ -62,7 +62,7 @@ def test_f55_a_reorganisation_takes_the_block_and_the_same_bytes_are_sent_again(
         payment = look(payment)
         assert payment.status == "mined"
         assert world.sent_transactions() == sent
-    payment = world.drive_to(payment, "final")
+    payment = world.drive_to_final(payment)
     assert [v.tx_hash for v in variants(payment)] == [variant.tx_hash]
     assert not Breaker.objects.exists()
 
@@ -79,7 +79,7 @@ def test_f55_the_same_transaction_in_another_block_is_normal(world: World) -> No
         (after,) = variants(payment)
         assert (payment.status, after.status, after.broadcasts) == ("mined", "mined", 1)
         assert after.block_hash != before.block_hash
-    payment = world.drive_to(payment, "final")
+    payment = world.drive_to_final(payment)
     assert payment.review_reason == ""
     assert not Breaker.objects.exists()
 
@@ -95,12 +95,12 @@ def test_f55_a_block_that_the_node_still_has_is_not_taken_for_gone(world: World,
 
             assert payment.status == "mined"
             assert node.count("eth_sendRawTransaction") == 0
-    world.drive_to(payment, "final")
+    world.drive_to_final(payment)
     assert not any("reorganised" in note for note in notes(payment))
 
 
 def test_f55_a_reorganisation_deeper_than_finality_opens_the_breaker(world: World) -> None:
-    payment = world.drive_to(ordered(world), "final")
+    payment = world.drive_to_final(ordered(world))
     (final,) = variants(payment)
     # The exchange has paid or not: what matters is that our deposit's block goes.
     with no_blocks(world.anvil):
@@ -152,7 +152,7 @@ def test_f52_a_transaction_that_reverted_costs_its_gas_and_asks_a_person(world: 
     # Nothing new is made by itself, and the wallet is free for others.
     look(payment)
     assert HostPayment.objects.count() == 1
-    world.drive_to(ordered(world), "final")
+    world.drive_to_final(ordered(world))
     services.close_unsent(payment=HostPayment.objects.get(pk=payment.pk), actor=ALICE, reason="ordered by hand")
     assert HostPayment.objects.get(pk=payment.pk).delivered_at is not None
 
@@ -197,7 +197,7 @@ def test_f50_a_reorganisation_can_change_which_variant_pays(world: World) -> Non
 
         assert payment.status == "mined"
         assert [v.status for v in variants(payment)] == ["mined", "broadcast"]
-    payment = world.drive_to(payment, "final")
+    payment = world.drive_to_final(payment)
     assert [v.status for v in variants(payment)] == ["final", "dropped"]
     assert original.tx_hash != replacement.tx_hash
 

@@ -69,7 +69,7 @@ def test_without_the_key_nothing_is_signed_and_the_payment_stays_as_it_was(
     assert world.sent_transactions() == sent_before
 
     # Nothing was lost: the signer signs it when it comes by.
-    world.drive_to(payment, "final")
+    world.drive_to_final(payment)
 
     assert Transaction.objects.count() == 1
 

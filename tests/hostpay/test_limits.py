@@ -149,7 +149,7 @@ def test_a_payment_above_the_limit_is_not_signed_and_a_person_is_asked(world: Wo
 
     tight.MAX_SEND_ETH = Decimal("0.011")
     services.retry_payment(payment=payment, actor=ALICE, reason="the limit was raised")
-    payment = world.drive_to(payment, "final")
+    payment = world.drive_to_final(payment)
 
     assert len(variants(payment)) == 1
     assert payment.review_reason == ""
@@ -174,7 +174,7 @@ def test_a_payment_that_would_break_the_hours_limit_waits_and_says_so(world: Wor
     # An hour later, by the database's clock.
     with unguarded(Transaction):
         Transaction.objects.filter(slot__payment=first).update(created_at=Now() - timedelta(minutes=61))
-    world.drive_to(second, "final")
+    world.drive_to_final(second)
 
     assert world.sent_transactions() == sent + 1
 

@@ -126,7 +126,6 @@ def test_f28_where_the_key_may_not_list_another_order_is_made_and_only_that_one_
 
     payment = swaps.deposited()
 
-    swaps.seen_by_provider(payment)
     lost, paid = swaps.books()
     abandoned = ExchangeOrder.objects.get(is_current=False)
     assert (abandoned.status, abandoned.provider_order_id) == (OrderStatus.ABANDONED, None)

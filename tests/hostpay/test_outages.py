@@ -88,7 +88,7 @@ def test_f65_a_database_that_restarts_while_we_sign_takes_the_signature_with_it(
     assert not NonceSlot.objects.exists()
     assert world.sent_transactions() == sent_before
 
-    world.drive_to(payment, "final")
+    world.drive_to_final(payment)
 
     assert world.sent_transactions() == sent_before + 1
     assert len(variants(payment)) == 1
@@ -106,7 +106,7 @@ def test_f65_a_database_that_restarts_after_the_broadcast_leads_to_no_second_pay
     assert HostPayment.objects.get().status == "signed"
     assert world.sent_transactions() == sent_before + 1
 
-    payment = world.drive_to(payment, "final")
+    payment = world.drive_to_final(payment)
 
     assert world.sent_transactions() == sent_before + 1
     assert [variant.broadcasts for variant in variants(payment)] == [1]
@@ -134,7 +134,7 @@ def test_f65_who_waits_too_long_for_the_wallet_signs_nothing_and_comes_again(wor
     connection.close()
 
     assert not NonceSlot.objects.exists()
-    world.drive_to(payment, "final")
+    world.drive_to_final(payment)
     assert len(variants(payment)) == 1
 
 
@@ -149,7 +149,7 @@ def test_f70_with_a_full_disk_the_write_fails_before_anything_leaves(world: Worl
     assert not Transaction.objects.exists()
     assert world.sent_transactions() == sent_before
 
-    world.drive_to(payment, "final")
+    world.drive_to_final(payment)
     assert world.sent_transactions() == sent_before + 1
 
 
@@ -167,7 +167,7 @@ def test_f70_bytes_are_not_handed_out_unless_the_try_could_be_written_down(world
     assert world.sent_transactions() == sent_before
     assert [variant.broadcasts for variant in variants(payment)] == [0]
 
-    world.drive_to(payment, "final")
+    world.drive_to_final(payment)
     assert world.sent_transactions() == sent_before + 1
 
 
@@ -183,7 +183,7 @@ def test_f70_a_log_that_cannot_be_written_stops_no_payment(world: World, monkeyp
     monkeypatch.setattr(logging, "raiseExceptions", False)
     logging.getLogger().addHandler(sink)
     try:
-        payment = world.drive_to(ordered(world), "final")
+        payment = world.drive_to_final(ordered(world))
     finally:
         logging.getLogger().removeHandler(sink)
 
@@ -222,7 +222,7 @@ def test_f26_a_pause_waits_for_the_signature_under_way_and_none_follows_it(world
     assert signed.created_at < paused.paused_at
 
     # What was signed goes its way; the next one waits.
-    world.drive_to(first, "final")
+    world.drive_to_final(first)
     second = look(second)
     assert second.waiting_reason == "signing is paused: look into it"
     assert Transaction.objects.count() == 1
@@ -296,7 +296,7 @@ def books() -> dict[str, list[Any]]:
 
 def test_f69_books_from_a_backup_sign_nothing_and_a_lifted_halt_pays_nothing_twice(world: World) -> None:
     world.drive_to(ordered(world), "settled")
-    payment = world.drive_to(ordered(world), "final")
+    payment = world.drive_to_final(ordered(world))
     nonce = NonceSlot.objects.get(payment=payment).nonce
     sent = world.sent_transactions()
 

@@ -315,7 +315,7 @@ def test_f38_a_strangers_transfer_from_before_our_deposit_ends_no_payment(swaps:
     payment = swaps.ordered()
     older = deposit_of(swaps, STRANGER)
     swaps.world.exchange.outcome(order_of(payment).provider_order_id or "", refund="never")
-    payment = named_as_refund(swaps, swaps.world.drive_to(payment, "final"), older)
+    payment = named_as_refund(swaps, swaps.world.drive_to_final(payment), older)
 
     payment = swaps.world.drive_to_review(payment)
     assert payment.review_reason == f"refund {older} is older than our deposit"

@@ -77,7 +77,7 @@ def test_f49_the_market_is_taken_where_it_is_above_the_raise(world: World) -> No
         assert int(replacement.max_fee_per_gas_wei) > 15 * GWEI > 2 * int(original.max_fee_per_gas_wei)
         world.anvil.rpc("anvil_setNextBlockBaseFeePerGas", hex(GWEI))
         world.anvil.mine()
-    assert world.drive_to(payment, "final").review_reason == ""
+    assert world.drive_to_final(payment).review_reason == ""
 
 
 def test_f49_above_the_ceiling_it_waits_and_says_so(world: World, settings: Settings) -> None:
@@ -238,7 +238,7 @@ def test_f44_a_crash_while_signing_again_leaves_the_original_and_the_request(wor
 
         assert len(variants(payment)) == 2
         world.anvil.mine()
-    world.drive_to(payment, "final")
+    world.drive_to_final(payment)
 
 
 def test_f47_the_signer_asked_twice_signs_once(world: World) -> None:

@@ -63,7 +63,7 @@ def test_f44_a_crash_before_the_signature_is_committed_leaves_nothing(world: Wor
     assert HostPayment.objects.get().status == "ordered"
     assert world.sent_transactions() == sent_before
 
-    world.drive_to(payment, "final")
+    world.drive_to_final(payment)
 
     assert world.sent_transactions() == sent_before + 1
     assert [variant.status for variant in variants(payment)] == ["final"]
@@ -80,7 +80,7 @@ def test_f44_what_was_signed_before_a_crash_is_sent_as_it_was_signed(world: Worl
     assert (signed.status, signed.broadcasts) == ("signed", 0)
     assert world.sent_transactions() == sent_before
 
-    world.drive_to(payment, "final")
+    world.drive_to_final(payment)
 
     (final,) = variants(payment)
     assert (final.tx_hash, bytes(final.raw), final.broadcasts) == (signed.tx_hash, bytes(signed.raw), 1)
@@ -100,7 +100,7 @@ def test_f44_a_crash_after_the_broadcast_leads_to_no_second_payment(world: World
     world.anvil.mine()
     assert world.sent_transactions() == sent_before + 1
 
-    world.drive_to(payment, "final")
+    world.drive_to_final(payment)
 
     (only,) = variants(payment)
     # The node was not even asked to take it again: it says that it has it.
@@ -197,7 +197,7 @@ def test_f48_a_foreign_transaction_in_the_pool_halts_the_wallet_before_it_is_min
 
 @on_database
 def test_f48_a_nonce_below_ours_sends_the_missing_bytes_again_and_skips_nothing(world: World) -> None:
-    first = world.drive_to(ordered(world), "final")
+    first = world.drive_to_final(ordered(world))
     (paid,) = variants(first)
     second = ordered(world)
     world.anvil.rpc("anvil_reorg", height(world) - int(paid.block_number or 0) + 1, [])
@@ -216,7 +216,7 @@ def test_f48_a_nonce_below_ours_sends_the_missing_bytes_again_and_skips_nothing(
     assert opened.cause == "chain"
     assert len(variants(second)) == 0
     services.close_breaker(breaker=opened, actor=ALICE, reason="the same bytes are in the chain again")
-    second = world.drive_to(second, "final")
+    second = world.drive_to_final(second)
 
     assert world.sent_transactions() == sent_without + 2
     assert [v.slot.nonce for v in (*variants(first), *variants(second))] == [paid.slot.nonce, paid.slot.nonce + 1]
@@ -241,7 +241,7 @@ def test_f52_gas_for_a_contract_is_estimated_with_room(world: World) -> None:
     # Stores a word, which a plain transfer's 21000 would not pay for.
     world.anvil.rpc("anvil_setCode", payment.orders.get().payin_address, "0x6001600055")
 
-    payment = world.drive_to(payment, "final")
+    payment = world.drive_to_final(payment)
 
     (variant,) = variants(payment)
     assert (variant.gas_used or 0) > 40_000
@@ -264,7 +264,7 @@ def test_f53_too_little_in_the_wallet_is_waited_out_and_goes_on_by_itself(world:
         assert payment.next_action_at is not None
     assert not Transaction.objects.exists()
 
-    payment = world.drive_to(payment, "final")
+    payment = world.drive_to_final(payment)
 
     assert payment.waiting_reason == ""
 
@@ -280,7 +280,7 @@ def test_f53_a_balance_that_drops_between_check_and_send_is_waited_out(world: Wo
 
         assert (payment.status, payment.review_reason) == ("signed", "")
         assert "insufficient funds" in payment.waiting_reason.lower()
-    payment = world.drive_to(payment, "final")
+    payment = world.drive_to_final(payment)
 
     assert len(variants(payment)) == 1
     assert world.sent_transactions() == sent_before + 1
@@ -301,7 +301,7 @@ def test_f54_fees_fifty_times_as_high_are_waited_out(world: World) -> None:
         world.anvil.rpc("anvil_setNextBlockBaseFeePerGas", hex(GWEI))
         world.anvil.mine()
 
-    assert world.drive_to(payment, "final").waiting_reason == ""
+    assert world.drive_to_final(payment).waiting_reason == ""
 
 
 @on_database
@@ -313,7 +313,7 @@ def test_f54_gas_that_costs_too_much_of_the_value_is_waited_out(world: World, se
     assert not Transaction.objects.exists()
 
     settings.MAX_FEE_TO_VALUE_BPS = 10_000
-    world.drive_to(payment, "final")
+    world.drive_to_final(payment)
 
 
 @on_database
@@ -339,7 +339,7 @@ def test_f54_a_fee_that_makes_no_sense_is_never_signed(
     assert (payment.status, payment.review_reason) == ("ordered", "")
     assert payment.waiting_reason
     assert not Transaction.objects.exists()
-    world.drive_to(payment, "final")
+    world.drive_to_final(payment)
 
 
 @given(wei=some.integers(min_value=0, max_value=10**30))

@@ -54,7 +54,7 @@ def test_f34_a_late_deposit_exchanged_outside_of_the_band_is_for_a_person(swaps:
     payment = swaps.ordered()
     order_id = order_of(payment).provider_order_id or ""
     swaps.world.exchange.force(order_id, "expired")
-    payment = swaps.world.drive_to(payment, "final")
+    payment = swaps.world.drive_to_final(payment)
     swaps.step()
     assert "is expired by the provider's word" in fresh(payment).waiting_reason
 

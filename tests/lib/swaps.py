@@ -21,7 +21,7 @@ OPERATOR: Actor = admin("olga")
 SECOND: Actor = admin("otto")
 # The sandbox's price in these tests is 2000 dollars an ether.
 WEI_PER_USD = 5 * 10**14
-_PATIENCE_S = 15.0
+_PATIENCE_S = 120.0
 _numbers = itertools.count(1)
 
 
@@ -47,11 +47,13 @@ class Swaps:
         return self.world.drive_to(self.request(usd, **columns), "ordered", may_sign=False)
 
     def deposited(self, usd: int = 30, *, outcome: dict[str, Any] | None = None, **columns: Any) -> HostPayment:
-        """Final: the money is at the exchange, which then does what `outcome` says."""
+        """Final: the money is at the exchange, which has seen it, and does from then on what `outcome` says."""
         payment = self.ordered(usd, **columns)
         if outcome is not None:
             self.world.exchange.outcome(order_of(payment).provider_order_id or "", **outcome)
-        return self.world.drive_to(payment, "final", "settled")
+        payment = self.world.drive_to_final(payment)
+        self.seen_by_provider(payment)
+        return payment
 
     def step(self) -> None:
         """One look at everything, and one block."""
@@ -72,13 +74,13 @@ class Swaps:
         return found
 
     def provider_says(self, payment: HostPayment, *statuses: str) -> dict[str, Any]:
-        """Wait, without looking ourselves, until the exchange is there; its row then."""
+        """Wait, without looking ourselves, until the exchange is there, and what it paid is deep enough; its row then."""
         deadline = time.monotonic() + _PATIENCE_S
         while (row := self.book_of(payment))["status"] not in statuses:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"exchange {row['id']} is {row['status']}, not {' or '.join(statuses)}")
-            self.world.anvil.mine()
             time.sleep(0.05)
+        self.world.anvil.mine(3)
         return row
 
     def seen_by_provider(self, payment: HostPayment) -> dict[str, Any]:
@@ -98,7 +100,6 @@ class Swaps:
         ):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"exchange {row['id']} has not paid: {row['payments']}")
-            self.world.anvil.mine()
             time.sleep(0.05)
         self.world.anvil.mine(3)
         return row

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from django.utils import timezone
 
 from config.lib import audit
 from hostpay import services
-from hostpay.models import HostPayment, PaymentStatus
+from hostpay.models import ExchangeOrder, HostPayment, PaymentStatus
 from hostpay.services import Handover
 from tests.lib.anvil import Anvil
 from tests.lib.exchange import SandboxExchange
 
 WORKER = audit.worker("test")
-_PATIENCE_S = 30.0
+# No test waits so long where all is well: a machine with other work to do may.
+_PATIENCE_S = 120.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,25 @@ class World:
         """Drive until the payment is in one of the statuses; returns it as it is then."""
         self.drive(lambda: HostPayment.objects.get(pk=payment.pk).status in statuses, may_sign=may_sign)
         return HostPayment.objects.get(pk=payment.pk)
+
+    def drive_to_final(self, payment: HostPayment) -> HostPayment:
+        """Drive until our money is finally at the exchange, which sees it only then; returns the payment as it is then.
+
+        An exchange that is quick, or a machine that is slow, would have it settled before anybody saw it final.
+        """
+        if HostPayment.objects.get(pk=payment.pk).status == PaymentStatus.REQUESTED:
+            self.drive_to(payment, "ordered", may_sign=False)
+        with self._held_at_the_exchange(payment):
+            return self.drive_to(payment, "final")
+
+    @contextmanager
+    def _held_at_the_exchange(self, payment: HostPayment) -> Iterator[None]:
+        order_id = ExchangeOrder.objects.get(payment=payment, is_current=True).provider_order_id
+        before = next(row for row in self.exchange.exchanges() if row["id"] == order_id)
+        self.exchange.control("POST", f"exchanges/{order_id}", {"freeze": True})
+        yield
+        if not before["frozen"]:
+            self.exchange.control("POST", f"exchanges/{order_id}", {"freeze": False})
 
     def drive_to_review(self, payment: HostPayment) -> HostPayment:
         """Drive until a person is asked; returns the payment as it is then."""

@@ -48,13 +48,15 @@ class Control:
 
     def change_exchange(self, request: Request) -> Json:
         """Replaces the outcome, forces a status, or both."""
-        exchange = self._store.exchange(request.path.rpartition("/")[2])
-        if exchange is None:
-            raise ApiError(404, "not_found", "Exchange not found")
+        exchange_id = request.path.rpartition("/")[2]
         given = _mapping(_json(request))
         if unknown := sorted(set(given) - {"outcome", "status", "freeze"}):
             raise ApiError(400, "bad_params", f"no such key: {', '.join(unknown)}")
+        # Read at rest: what a tick has moved meanwhile must not be put back.
         with self._engine.lock:
+            exchange = self._store.exchange(exchange_id)
+            if exchange is None:
+                raise ApiError(404, "not_found", "Exchange not found")
             if "outcome" in given:
                 self._set_outcome(exchange, _mapping(given["outcome"]))
             if "status" in given or "freeze" in given:

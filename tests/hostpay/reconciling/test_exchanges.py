@@ -51,11 +51,11 @@ def listed(run: Reconciliation) -> str:
 
 
 def until_status(swaps: Swaps, order_id: str, *statuses: str) -> None:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while next(row["status"] for row in swaps.books() if row["id"] == order_id) not in statuses:
         assert time.monotonic() < deadline, swaps.books()
-        swaps.world.anvil.mine()
         time.sleep(0.05)
+    swaps.world.anvil.mine(3)
 
 
 def test_orders_that_are_there_as_here_agree(swaps: Swaps) -> None:

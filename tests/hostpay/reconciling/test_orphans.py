@@ -31,7 +31,6 @@ def forgotten(swaps: Swaps) -> tuple[HostPayment, str]:
     swaps.world.drive_to(swaps.deposited(20), "settled")
     settle_books(swaps.world)
     payment = swaps.deposited(30)
-    swaps.seen_by_provider(payment)
     order_id = order_of(payment).provider_order_id or ""
     restore_from_before_the_order(payment)
     return HostPayment.objects.select_related("wallet").get(pk=payment.pk), order_id

@@ -31,7 +31,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def test_f69_an_order_that_holds_our_deposit_is_not_given_up_whatever_it_is_called(swaps: Swaps, word: str) -> None:
     swaps.world.drive_to(swaps.deposited(20), "settled")
     payment = swaps.deposited(30)
-    swaps.seen_by_provider(payment)
     sent = swaps.world.sent_transactions()
     restore_from_before_the_signature(payment, NonceSlot.objects.get(payment=payment).nonce)
     swaps.world.exchange.force(order_of(payment).provider_order_id or "", word)
@@ -187,7 +186,6 @@ def _forgotten(swaps: Swaps, **columns: Any) -> tuple[HostPayment, str]:
     swaps.world.drive_to(swaps.deposited(20), "settled")
     settle_books(swaps.world)
     payment = swaps.deposited(30, **columns)
-    swaps.seen_by_provider(payment)
     order_id = order_of(payment).provider_order_id or ""
     restore_from_before_the_order(payment)
     return HostPayment.objects.select_related("wallet").get(pk=payment.pk), order_id
@@ -281,7 +279,6 @@ def test_f69_an_order_attached_late_to_books_that_have_signed_nothing_is_adopted
     swaps: Swaps, monkeypatch: pytest.MonkeyPatch, is_named: bool
 ) -> None:
     payment = swaps.deposited(30)
-    swaps.seen_by_provider(payment)
     order_id = order_of(payment).provider_order_id or ""
     restore_from_before_the_order(payment)
     with unguarded(Wallet):

@@ -37,7 +37,7 @@ def paid_batch(swaps: Swaps) -> tuple[HostPayment, str]:
     factories.policy("20")
     factories.accumulations("20", "10")
     check_threshold(actor=factories.ACTOR)
-    payment = swaps.world.drive_to(HostPayment.objects.get(context="batch"), "final")
+    payment = swaps.world.drive_to_final(HostPayment.objects.get(context="batch"))
     swaps.seen_by_provider(payment)
     return payment, order_of(payment).provider_order_id or ""
 
