@@ -15,7 +15,7 @@ from tests.lib.anvil import Anvil
 from tests.lib.exchange import SandboxExchange
 
 PAIR = {"fromCurrency": "eth", "fromNetwork": "eth", "toCurrency": "usdt", "toNetwork": "eth"}
-WAIT_LIMIT_S = 20
+WAIT_LIMIT_S = 60
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,16 @@ class Customer:
                 return seen
             time.sleep(0.05)
         raise AssertionError(f"{statuses} never came, last seen: {seen}")
+
+    def children(self, exchange_id: str, relation: str) -> list[dict[str, Any]]:
+        """Looks until the exchange tells of others beside it, `repeated` or `related`, and each of them has come to an end."""
+        deadline = time.monotonic() + WAIT_LIMIT_S
+        found: list[dict[str, Any]] = []
+        while not found or any(each["status"] not in {"finished", "failed"} for each in found):
+            assert time.monotonic() < deadline, f"no {relation} exchange has ended: {found}"
+            time.sleep(0.05)
+            found = self.look(exchange_id)[f"{relation}ExchangesInfo"] or []
+        return found
 
     def received(self, contract: str | None = None) -> list[int]:
         """The units of every Transfer to the customer, oldest first."""
