@@ -104,6 +104,8 @@ def test_f65_a_database_that_restarts_after_the_broadcast_leads_to_no_second_pay
     connection.close()
 
     assert HostPayment.objects.get().status == "signed"
+    # The node answers before it has made the block.
+    world.anvil.mine()
     assert world.sent_transactions() == sent_before + 1
 
     payment = world.drive_to_final(payment)
