@@ -27,7 +27,7 @@ from tests.lib.servers import SharedServers
 from tests.lib.world import World
 
 # How long an example takes says more about the machine than about the code.
-hypothesis.settings.register_profile("sluice", deadline=None)
+hypothesis.settings.register_profile("sluice", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("sluice")
 
 SERVERS = pytest.StashKey[SharedServers]()
@@ -165,7 +165,7 @@ def world(
     settings.ETH_CONFIRMATIONS = 2
     settings.HOST_WALLET_ADDRESS = prepared.host_wallet_address
     settings.USDT_CONTRACT_ADDRESS = prepared.usdt_contract_address
-    settings.PROVIDER_TIMEOUT_S = 2
+    settings.PROVIDER_TIMEOUT_S = 10
     monkeypatch.setenv("HOST_WALLET_KEYSTORE", prepared.keystore_path)
     monkeypatch.setenv("HOST_WALLET_PASSPHRASE_FILE", prepared.passphrase_file)
     _forget_gateways()

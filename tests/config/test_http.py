@@ -24,7 +24,7 @@ def server() -> Iterator[ScriptedServer]:
 @pytest.fixture
 def client(server: ScriptedServer) -> Iterator[HttpClient]:
     made = HttpClient(
-        service="exchange", base_url=f"{server.url}/v3/path-secret", timeout_s=1, secret_headers={"x-api-key": KEY}
+        service="exchange", base_url=f"{server.url}/v3/path-secret", timeout_s=3, secret_headers={"x-api-key": KEY}
     )
     yield made
     made.close()
@@ -49,7 +49,7 @@ def test_it_returns_status_and_body(server: ScriptedServer, client: HttpClient) 
 
 
 def test_a_refused_connection_is_transient_even_for_a_call_with_effect() -> None:
-    client = HttpClient(service="exchange", base_url=f"http://127.0.0.1:{closed_port()}", timeout_s=1)
+    client = HttpClient(service="exchange", base_url=f"http://127.0.0.1:{closed_port()}", timeout_s=3)
 
     with pytest.raises(TransientError, match="nothing was sent") as failed:
         client.post("/v2/exchange", {}, has_effect=True)
@@ -60,9 +60,9 @@ def test_a_refused_connection_is_transient_even_for_a_call_with_effect() -> None
 @pytest.mark.parametrize(
     "reply",
     [
-        Reply(pause_s=1.3),
+        Reply(pause_s=4),
         Reply(drop=True),
-        Reply(body=b"x" * 30, drip=True, pause_s=0.1),
+        Reply(body=b"x" * 300, drip=True, pause_s=0.1),
         Reply(status=500),
         Reply(status=502, body=b"<html>"),
         Reply(status=408),
@@ -125,7 +125,7 @@ def test_it_uses_no_proxy_of_the_environment(
     server: ScriptedServer, client: HttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{closed_port()}")
-    again = HttpClient(service="exchange", base_url=server.url, timeout_s=1)
+    again = HttpClient(service="exchange", base_url=server.url, timeout_s=3)
 
     assert again.get("/x").status == 200
     assert client.get("/x").status == 200
@@ -142,7 +142,7 @@ def test_no_call_is_made_in_a_database_transaction(server: ScriptedServer, clien
     assert server.asked == []
 
 
-@pytest.mark.parametrize("reply", [Reply(), Reply(status=500), Reply(drop=True), Reply(pause_s=1.3)])
+@pytest.mark.parametrize("reply", [Reply(), Reply(status=500), Reply(drop=True), Reply(pause_s=4)])
 def test_f74_no_secret_reaches_log_error_or_repr(
     server: ScriptedServer, client: HttpClient, reply: Reply, caplog: pytest.LogCaptureFixture
 ) -> None:

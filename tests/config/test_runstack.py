@@ -23,7 +23,8 @@ from config.stack.values import generated_secrets, part_environment, signer_envi
 
 pytestmark = [pytest.mark.slow, pytest.mark.embedded]
 
-START_TIME_LIMIT_S = 60
+# A machine with other work to do may need minutes for what takes seconds.
+START_TIME_LIMIT_S = 180
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -66,7 +67,7 @@ class RunningStack:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(60)
+        return self.process.wait(120)
 
 
 @pytest.fixture
@@ -132,7 +133,7 @@ def test_the_database_comes_back_with_its_data_when_it_is_killed(servers: Runnin
         cursor.execute("CREATE TABLE note AS SELECT 'kept' AS text")
     os.kill(servers.status()["postgres"]["pid"], signal.SIGKILL)
 
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + START_TIME_LIMIT_S
     while (told := servers.status()["postgres"])["restarts"] != 1 or told["state"] != "running":
         assert time.monotonic() < deadline, servers.log.read_text()
         time.sleep(0.05)
@@ -149,7 +150,7 @@ def test_nothing_is_left_when_it_is_killed_and_it_starts_again(servers: RunningS
     servers.process.kill()
     servers.process.wait()
 
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + START_TIME_LIMIT_S
     while any(is_running(pid) for pid in pids):
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -17,7 +17,7 @@ from tests.lib.world import World, make_due, stand_of_all
 pytestmark = pytest.mark.slow
 
 _PARTS = 4
-_PATIENCE_S = 30.0
+_PATIENCE_S = 120.0
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ def _post(url: str, body: bytes, event_id: str, secret: str) -> httpx.Response:
     while True:
         headers = {**signed_headers(body, event_id=event_id, secret=secret), "content-type": "application/json"}
         with suppress(httpx.TransportError):
-            answer = httpx.post(url, content=body, headers=headers, timeout=10, trust_env=False)
+            answer = httpx.post(url, content=body, headers=headers, timeout=30, trust_env=False)
             if answer.status_code in {200, 201}:
                 return answer
             assert answer.status_code >= 500, answer.text
@@ -119,7 +119,7 @@ def _first_child(pid: int | None) -> int | None:
 
 
 def _ask(stack: Stack, code: str) -> str:
-    shown = stack.manage("shell", "--no-imports", "-c", code, timeout_s=60)
+    shown = stack.manage("shell", "--no-imports", "-c", code, timeout_s=PATIENCE_S)
     assert shown.returncode == 0, shown.stderr[-2000:]
     return shown.stdout
 

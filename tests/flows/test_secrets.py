@@ -156,7 +156,7 @@ def api_key(watched: Watched) -> str:
 
 
 def test_f74_no_secret_is_told_or_kept_while_money_moves(watched: Watched, api_key: str) -> None:
-    with httpx.Client(base_url=watched.web, trust_env=False, timeout=30) as client:
+    with httpx.Client(base_url=watched.web, trust_env=False, timeout=60) as client:
         _call_the_api(watched, client, api_key)
         _let_the_provider_tell_our_key(watched, times=2, status=503)
         demo = watched.manage("demo", "--payments", "4", "--json", "--timeout", "120")
@@ -168,7 +168,7 @@ def test_f74_no_secret_is_told_or_kept_while_money_moves(watched: Watched, api_k
 
 
 def test_f74_no_secret_is_told_or_kept_when_people_look_and_the_database_dies(watched: Watched, api_key: str) -> None:
-    with httpx.Client(base_url=watched.web, trust_env=False, timeout=30) as browser:
+    with httpx.Client(base_url=watched.web, trust_env=False, timeout=60) as browser:
         _log_in(watched, browser)
         _look_at_pages(watched, browser)
         statuses = _break_the_database(watched, browser, api_key)
@@ -198,7 +198,7 @@ def _seen(watched: Watched) -> list[str]:
 def _every_message(stack: Stack, canaries: Canaries) -> Iterator[None]:
     """All that any part says to the broker while this lasts, and what lies in it at the end."""
     count = 0
-    broker = Redis(unix_socket_path=os.fspath(stack.state.redis_socket), socket_timeout=1)
+    broker = Redis(unix_socket_path=os.fspath(stack.state.redis_socket), socket_timeout=30)
 
     def listen() -> None:
         nonlocal count
@@ -214,7 +214,7 @@ def _every_message(stack: Stack, canaries: Canaries) -> Iterator[None]:
     finished.set()
     # One more, so that the listener sees that it is over.
     broker.ping()
-    listener.join(10)
+    listener.join(60)
     assert count > 100, "the broker was not listened to"
     for name in broker.scan_iter():
         try:

@@ -11,8 +11,8 @@ from config.stack.ports import free_port
 from hostpay.sandbox import anvil
 from hostpay.sandbox.rpc import RECEIPT_POLL_S, RECEIPT_TIME_LIMIT_S, Node, NodeAwayError
 
-START_TIME_LIMIT_S = 20
-STOP_TIME_LIMIT_S = 10
+START_TIME_LIMIT_S = 120
+STOP_TIME_LIMIT_S = 60
 _BLOCKS_AT_ONCE = 100
 
 

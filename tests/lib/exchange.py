@@ -12,8 +12,8 @@ import httpx
 from config.stack.ports import free_port
 from hostpay.sandbox.prepare import Sandbox, prepare
 
-START_TIME_LIMIT_S = 30
-STOP_TIME_LIMIT_S = 20
+START_TIME_LIMIT_S = 120
+STOP_TIME_LIMIT_S = 60
 PROJECT = Path(__file__).parents[2]
 
 
@@ -32,7 +32,9 @@ class SandboxExchange:
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._sandbox: Sandbox | None = None
-        self.http = httpx.Client(base_url=self.url, headers={"x-changenow-api-key": api_key}, trust_env=False)
+        self.http = httpx.Client(
+            base_url=self.url, headers={"x-changenow-api-key": api_key}, trust_env=False, timeout=30
+        )
 
     @property
     def url(self) -> str:

@@ -28,7 +28,7 @@ class FaultyNode:
         self.asked: list[tuple[str, list[Any]]] = []
         self._rules: list[_Rule] = []
         self._lock = threading.Lock()
-        self._http = httpx.Client(base_url=rpc_url, trust_env=False)
+        self._http = httpx.Client(base_url=rpc_url, trust_env=False, timeout=30)
         outer = self
 
         class Handler(BaseHTTPRequestHandler):

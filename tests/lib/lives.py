@@ -24,7 +24,7 @@ from tests.factories import ACTOR
 from tests.lib.world import WORKER, World, make_due, stand_of_all
 
 AMOUNTS = ("19.40", "9.70", "29.10", "0.00000001")
-_PATIENCE_S = 20.0
+_PATIENCE_S = 120.0
 
 
 @dataclass(frozen=True, kw_only=True)

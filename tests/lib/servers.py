@@ -11,7 +11,7 @@ from pathlib import Path
 from config.stack.postgres import Postgres, fitting_privilege
 from config.stack.redis import Redis
 
-START_TIME_LIMIT_S = 30
+START_TIME_LIMIT_S = 120
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def running(
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -30,7 +30,7 @@ def _simulate(*arguments: str, database: str = "") -> subprocess.CompletedProces
         env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
 

@@ -96,7 +96,7 @@ def text_of(shape: dict[str, Any], amount: str = "0.0194", **changes: Any) -> st
 
 @pytest.fixture
 def exchange(server: ScriptedServer) -> ChangeNow:
-    return ChangeNow(base_url=server.url, api_key=KEY, timeout_s=1)
+    return ChangeNow(base_url=server.url, api_key=KEY, timeout_s=3)
 
 
 def placed_by(server: ScriptedServer, exchange: ChangeNow, amount: str = "0.0194", **changes: Any) -> PlacedOrder:
@@ -138,7 +138,7 @@ def test_inc61_an_order_names_both_networks_the_exact_amount_and_where_a_refund_
 def test_a_tag_is_told_where_the_account_allows_it(server: ScriptedServer) -> None:
     server.say_json(text_of(PLACED))
 
-    ChangeNow(base_url=server.url, api_key=KEY, timeout_s=1, has_partner_fields=True).create_exchange(REQUEST)
+    ChangeNow(base_url=server.url, api_key=KEY, timeout_s=3, has_partner_fields=True).create_exchange(REQUEST)
 
     assert server.asked[0].json["payload"] == {"reference": "order-1"}
 
@@ -207,7 +207,7 @@ def test_f30_a_page_instead_of_an_order_is_a_bad_answer(
         exchange.create_exchange(REQUEST)
 
 
-@pytest.mark.parametrize("reply", [Reply(pause_s=1.2), Reply(drop=True), Reply(status=500), Reply(status=504)])
+@pytest.mark.parametrize("reply", [Reply(pause_s=4), Reply(drop=True), Reply(status=500), Reply(status=504)])
 def test_f28_an_order_without_an_answer_is_unknown_and_not_repeated(
     server: ScriptedServer, exchange: ChangeNow, reply: Reply
 ) -> None:
@@ -373,7 +373,7 @@ def test_an_unknown_exchange_is_told_as_such(
         exchange.exchange("d7d4cbdb1d1b4e")
 
 
-@pytest.mark.parametrize("reply", [Reply(status=500), Reply(pause_s=1.2), Reply(body=b"<html>"), Reply(drop=True)])
+@pytest.mark.parametrize("reply", [Reply(status=500), Reply(pause_s=4), Reply(body=b"<html>"), Reply(drop=True)])
 def test_f32_a_question_without_an_answer_may_be_asked_again(
     server: ScriptedServer, exchange: ChangeNow, reply: Reply
 ) -> None:
@@ -526,4 +526,4 @@ def test_it_keeps_to_the_pace_the_provider_allows(server: ScriptedServer) -> Non
         exchange.exchange("d7d4cbdb1d1b4e")
 
     # Ten at once, and then one every tenth of a second.
-    assert 0.35 <= time.monotonic() - started < 5
+    assert 0.35 <= time.monotonic() - started < 30

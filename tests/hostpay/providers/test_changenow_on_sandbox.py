@@ -31,7 +31,7 @@ def sandbox(anvil: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @pytest.fixture
 def exchange(sandbox: SandboxExchange) -> ChangeNow:
     sandbox.clear_faults()
-    return ChangeNow(base_url=sandbox.url, api_key=sandbox.api_key, timeout_s=2)
+    return ChangeNow(base_url=sandbox.url, api_key=sandbox.api_key, timeout_s=5)
 
 
 @pytest.fixture
@@ -107,4 +107,4 @@ def test_an_unknown_id_and_a_wrong_key_are_told_apart(sandbox: SandboxExchange, 
     with pytest.raises(OrderNotFoundError):
         exchange.exchange("00000000000000")
     with pytest.raises(NotAllowedError):
-        ChangeNow(base_url=sandbox.url, api_key="wrong", timeout_s=2).exchange("00000000000000")
+        ChangeNow(base_url=sandbox.url, api_key="wrong", timeout_s=5).exchange("00000000000000")

@@ -57,7 +57,7 @@ RECEIPT = {
 
 @pytest.fixture
 def node(server: ScriptedServer) -> EthereumNode:
-    return EthereumNode(rpc_url=f"{server.url}/v3/rpc-secret-key", timeout_s=1)
+    return EthereumNode(rpc_url=f"{server.url}/v3/rpc-secret-key", timeout_s=3)
 
 
 def results(*values: Any) -> tuple[Reply, ...]:
@@ -116,7 +116,7 @@ def test_f56_an_answer_to_no_question_is_none(server: ScriptedServer, node: Ethe
         (Reply(status=401, body=b"no key"), PermanentError),
         (Reply(status=429), RateLimitedError),
         (Reply(status=503), TransientError),
-        (Reply(pause_s=1.2), TransientError),
+        (Reply(pause_s=4), TransientError),
     ],
 )
 def test_f56_a_failed_question_is_an_error_of_its_kind(
@@ -291,7 +291,7 @@ def test_f45_each_wording_of_a_refusal_has_its_meaning(
 @pytest.mark.parametrize(
     "reply",
     [
-        Reply(pause_s=1.2),
+        Reply(pause_s=4),
         Reply(drop=True),
         Reply(status=500),
         Reply(status=504, body=b"<html>"),

@@ -39,7 +39,7 @@ def chain(anvil: Anvil) -> Iterator[Anvil]:
 
 @pytest.fixture
 def node(chain: Anvil) -> EthereumNode:
-    return EthereumNode(rpc_url=chain.rpc_url, timeout_s=5)
+    return EthereumNode(rpc_url=chain.rpc_url, timeout_s=30)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def transfer(node: EthereumNode, signer: KeystoreSigner) -> UnsignedTransfer:
 
 def mined(node: EthereumNode, tx_hash: str) -> Receipt:
     """The receipt as soon as there is one: anvil makes its block an instant after it has answered."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         receipt = node.receipt(tx_hash)
         if receipt is not None:
