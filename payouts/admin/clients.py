@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Sum
-from django.http import HttpRequest, HttpResponse
+from django.db.models import Count, DecimalField, Field, Sum
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -23,6 +24,7 @@ from config.lib.adminkit.links import linked, list_of
 from config.lib.adminkit.operations import Button
 from config.lib.adminkit.pages import Facts, Table, columns, facts
 from config.lib.adminkit.proof import ChangesByProof
+from config.lib.errors import RefusedError
 from config.lib.money import usd_text
 from config.lib.problems import InvalidFieldsError
 from payouts.admin.client_import import IMPORT, import_view
@@ -30,6 +32,11 @@ from payouts.models import Accumulation, AccumulationStatus, Client, ClientChang
 from payouts.services.clients import CHANGEABLE, DESTINATION, change_client, check_new, check_terms, create_client
 
 _RECENT = 20
+_PLAIN_DECIMAL = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?")
+_STALE = (
+    "Nothing was saved: the client was changed since this page was opened, by somebody else or by a first click of yours."
+    " Open it again; its changes stand below."
+)
 
 
 # Generic for the type checker only.
@@ -39,9 +46,24 @@ else:
     _ClientModelForm = forms.ModelForm
 
 
-class ClientForm(_ClientModelForm):
-    """A client's terms; a destination is given once, when the client is made."""
+class PlainDecimalField(forms.DecimalField):
+    """An amount as everywhere where money comes in: Django's own field takes 1e5, 1_000 and Arabic digits."""
 
+    def to_python(self, value: Any) -> Any:
+        text = str(value).strip() if value is not None else ""
+        if text and not _PLAIN_DECIMAL.fullmatch(text):
+            raise forms.ValidationError("A plain number, like 12.5.", code="invalid")
+        return super().to_python(value)
+
+
+class ClientForm(_ClientModelForm):
+    """A client's terms; a destination is given once, when the client is made.
+
+    It saves nothing over what somebody else has changed since it was opened: all terms stand in it, also those that its
+    user let alone.
+    """
+
+    seen = forms.CharField(widget=forms.HiddenInput, required=False)
     reason = forms.CharField(
         label="why",
         max_length=500,
@@ -49,8 +71,18 @@ class ClientForm(_ClientModelForm):
         help_text="Goes into the history, with your name.",
     )
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            self.initial["seen"] = _version(self.instance)
+
     def clean(self) -> dict[str, Any]:
         given = super().clean() or {}
+        if self.instance.pk:
+            # Locked until the view's transaction ends, so that of two at once the second is told.
+            stands = Client.objects.select_for_update().get(pk=self.instance.pk)
+            if given.get("seen") != _version(stands):
+                self.add_error(None, _STALE)
         # What a form of its own fields has found wrong already is said once.
         if not self.errors:
             try:
@@ -66,6 +98,10 @@ class ClientForm(_ClientModelForm):
             check_terms(Client(**terms))
         else:
             check_new(Client(external_id=given["external_id"], **terms, **{name: given[name] for name in DESTINATION}))
+
+
+def _version(client: Client) -> str:
+    return client.updated_at.isoformat()
 
 
 @admin.register(Client)
@@ -85,6 +121,7 @@ class ClientAdmin(ChangesByProof, ListAdmin[Client]):
     sortable_by = ("client_id",)
     form = ClientForm
     warn_unsaved_form = True
+    change_form_before_template = "includes/client_seen.html"
     change_form_outer_after_template = "includes/client_sections.html"
     fieldsets = (
         (None, {"fields": (("external_id", "name"), ("strategy", "payout_threshold_usd"))}),
@@ -123,6 +160,27 @@ class ClientAdmin(ChangesByProof, ListAdmin[Client]):
             reason=given["reason"],
         )
         obj.pk = made.pk
+
+    def formfield_for_dbfield(
+        self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any
+    ) -> forms.Field | None:
+        if isinstance(db_field, DecimalField):
+            kwargs["form_class"] = PlainDecimalField
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except (RefusedError, InvalidFieldsError) as refusal:
+            # What the form found in order, and somebody was faster in making otherwise.
+            messages.error(request, f"Nothing was saved. {refusal}")
+            return HttpResponseRedirect(request.path)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Client | None = None) -> tuple[str, ...]:
         # Payments name the client by it; and a destination changes by an operation of its own, after a time to think.

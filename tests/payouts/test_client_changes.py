@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.messages import get_messages
 from django.core.management import call_command
 from django.db import IntegrityError, connection, transaction
 from django.test import Client as Browser
 
+from config.lib import clock
 from payouts.models import Client, ClientChange
 from payouts.services import create_api_key
 from payouts.services.clients import change_client
 from tests import factories
 from tests.factories import ACTOR, WALLET
+from tests.lib.concurrency import crew, wait_until_blocked
 
 pytestmark = pytest.mark.django_db
 
@@ -26,6 +31,15 @@ FORM = {"name": "", "strategy": "threshold", "payout_threshold_usd": "50", "fee_
 def rows() -> list[tuple[str, str, str, str]]:
     """(field, before, after, reason), oldest first."""
     return list(ClientChange.objects.order_by("id").values_list("field", "before", "after", "reason"))
+
+
+@pytest.fixture
+def admin_client(admin_client: Browser) -> Browser:
+    """Who has given the password just now."""
+    session = admin_client.session
+    session["proved_at"] = clock.now().isoformat()
+    session.save()
+    return admin_client
 
 
 @pytest.fixture
@@ -96,8 +110,9 @@ def test_inc15_a_change_by_a_form_is_a_row_with_the_operators_name(admin_client:
     of = factories.client(fee_percent=Decimal("1.5"))
     url = f"/admin/payouts/client/{of.pk}/change/"
 
-    without = admin_client.post(url, {**FORM, "reason": ""})
-    answer = admin_client.post(url, FORM)
+    opened = open_form(admin_client, of)
+    without = admin_client.post(url, {**opened, "reason": ""})
+    answer = admin_client.post(url, opened)
 
     assert (without.status_code, answer.status_code) == (200, 302)
     assert rows() == [("fee_percent", "1.5", "", "ticket 7")]
@@ -105,6 +120,79 @@ def test_inc15_a_change_by_a_form_is_a_row_with_the_operators_name(admin_client:
     page = admin_client.get(url).content.decode()
     assert "ticket 7" in page
     assert "admin:admin" in page
+
+
+def open_form(browser: Browser, of: Client, **filled_in: str) -> dict[str, str]:
+    """What is submitted of the client's page as it is now."""
+    page = browser.get(f"/admin/payouts/client/{of.pk}/change/").content.decode()
+    (seen,) = re.findall(r'<input type="hidden" name="seen" value="([^"]+)"', page)
+    return {**FORM, "seen": seen, **filled_in}
+
+
+def test_f71_a_page_that_is_out_of_date_changes_nothing(admin_client: Browser) -> None:
+    of = factories.client(fee_percent=Decimal("1.5"))
+    url = f"/admin/payouts/client/{of.pk}/change/"
+    opened = open_form(admin_client, of, name="Bakery", fee_percent="1.5")
+    change_client(client_id=of.pk, changes={"fee_percent": Decimal(2)}, actor=ACTOR, reason="as agreed")
+
+    for form in (opened, {**opened, "seen": ""}):
+        answer = admin_client.post(url, form)
+
+        assert answer.status_code == 200
+        assert "Nothing was saved: the client was changed since this page was opened" in answer.content.decode()
+        of.refresh_from_db()
+        assert (of.name, of.fee_percent) == ("", Decimal(2))
+
+    assert admin_client.post(url, open_form(admin_client, of, name="Bakery", fee_percent="2")).status_code == 302
+    of.refresh_from_db()
+    assert (of.name, of.fee_percent) == ("Bakery", Decimal(2))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_f71_of_two_forms_saved_at_once_one_changes_the_client(admin_client: Browser) -> None:
+    of = factories.client(fee_percent=Decimal("1.5"))
+    url = f"/admin/payouts/client/{of.pk}/change/"
+    opened = open_form(admin_client, of, fee_percent="1.5")
+
+    with crew(2) as workers, transaction.atomic():
+        Client.objects.select_for_update().get(pk=of.pk)
+        saved = [
+            workers.start(partial(admin_client.post, url, {**opened, **changed}))
+            for changed in ({"name": "Bakery"}, {"fee_percent": "2"})
+        ]
+        wait_until_blocked(2)
+
+    assert sorted(each.result().status_code for each in saved) == [200, 302]
+    of.refresh_from_db()
+    assert (of.name, of.fee_percent) in {("Bakery", Decimal("1.5")), ("", Decimal(2))}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_f71_of_two_clients_made_at_once_with_one_id_the_second_is_told(admin_client: Browser) -> None:
+    made = {"external_id": "bakery", "wallet_address": WALLET, "payout_currency": "usdt", "payout_network": "eth"}
+
+    with crew(1) as workers:
+        with transaction.atomic():
+            Client.objects.create(external_id="bakery", wallet_address=WALLET, payout_threshold_usd=1)
+            second = workers.start(partial(admin_client.post, "/admin/payouts/client/add/", {**FORM, **made}))
+            wait_until_blocked()
+        answer = second.result()
+
+    assert (answer.status_code, answer["Location"]) == (302, "/admin/payouts/client/add/")
+    told = [str(message) for message in get_messages(answer.wsgi_request)]
+    assert told == ["Nothing was saved. Client bakery exists already. Change it, or take another id."]
+    assert Client.objects.get().payout_threshold_usd == 1
+
+
+@pytest.mark.parametrize("threshold", ["1_000", "1e3", "١٢", "+5", "1,5", "01", ".5"])
+def test_f7_an_amount_in_the_form_is_written_plainly(admin_client: Browser, threshold: str) -> None:
+    made = {"external_id": "bakery", "wallet_address": WALLET, "payout_currency": "usdt", "payout_network": "eth"}
+
+    answer = admin_client.post("/admin/payouts/client/add/", {**FORM, **made, "payout_threshold_usd": threshold})
+
+    assert answer.status_code == 200
+    assert "A plain number, like 12.5." in answer.content.decode()
+    assert not Client.objects.exists()
 
 
 def test_inc15_a_client_made_by_a_form_is_told_too(admin_client: Browser) -> None:

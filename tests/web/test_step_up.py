@@ -243,9 +243,10 @@ def test_f72_a_session_that_was_left_open_changes_no_schedule(root: Browser) -> 
 def test_f72_a_session_that_was_left_open_changes_no_clients_terms(left_open: Browser) -> None:
     owner = client(fee_percent=3)
     url = url_of(Client, "change", owner.pk)
+    seen = left_open.get(url).context["adminform"].form["seen"].value()
     given = {"name": owner.name, "strategy": owner.strategy, "payout_threshold_usd": "50", "fee_percent": "99", "reason": "x"}  # fmt: skip
 
-    page = left_open.post(url, given)
+    page = left_open.post(url, {**given, "seen": seen})
     owner.refresh_from_db()
     assert owner.fee_percent == 3
 
