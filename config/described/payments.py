@@ -47,7 +47,7 @@ SAID = {
         answers={
             200: {"recorded": 1, "replayed": 0, "refused": 0, "results": [{"status": 201, "payment": RECORDED_EXAMPLE}]}
         },
-        refusals=_INTAKE,
+        refusals=(*_INTAKE, (409, "conflicting_delivery")),
     ),
     "nowpayments_notification": Said(
         request={

@@ -21,7 +21,7 @@ MOST_ERRORS = 50
 TITLES = {
     "bad_signature": "The request is not signed by a secret we know",
     "conflicting_payment": "This payment was recorded with other content",
-    "conflicting_delivery": "This webhook-id stood for another payment",
+    "conflicting_delivery": "This webhook-id stood for something else",
     "amount_too_small": "Nothing would be left after the fee",
     "unknown_client": "No client has this id",
     "client_exists": "Another client has this id",

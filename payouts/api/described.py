@@ -123,7 +123,8 @@ class BulkDescription(APIView):
         operation_id="payments_bulk_create",
         summary="Record many payments",
         description="Each is recorded or refused on its own, and the results stand in the order of the request. "
-        "The list alone is accepted as well.",
+        "The list alone is accepted as well. 409 for another body under a `webhook-id` that was processed before; the same "
+        "body again is answered with what stands.",
         request=BulkSerializer,
         responses={200: BulkResultsSerializer},
         parameters=_SIGNED,

@@ -119,6 +119,11 @@ class InboundEvent(models.Model):
                 condition=Q(verdict=Verdict.VALID, outcome=Outcome.RECORDED),
                 name="inbound_event_that_recorded",
             ),
+            models.Index(
+                fields=("event_id",),
+                condition=Q(verdict=Verdict.VALID, outcome=Outcome.DIVIDED),
+                name="inbound_event_that_was_many",
+            ),
             models.Index(fields=("outcome", "id"), condition=_UNSETTLED, name="inbound_event_unsettled"),
             models.Index(
                 fields=("named_payment_id",), condition=~Q(named_payment_id=""), name="inbound_event_by_payment"

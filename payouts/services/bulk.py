@@ -6,6 +6,7 @@ committed; when it raises, none of it is.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
 
 from django.db import IntegrityError, connection, transaction
@@ -23,14 +24,22 @@ from payouts.models import (
     Accumulation,
     AccumulationStatus,
     AccumulationStatusChange,
+    BodyState,
     Client,
     InboundEvent,
     Outcome,
+    Verdict,
     VoidOrder,
 )
 from payouts.services.drafts import AmountTooSmallError, Draft, Terms, draft_of, voided
 from payouts.services.facts import InvalidJsonError, PaymentFacts, facts_of
-from payouts.services.recording import ConflictingPaymentError, Delivery, Recorded, UnknownClientError
+from payouts.services.recording import (
+    ConflictingDeliveryError,
+    ConflictingPaymentError,
+    Delivery,
+    Recorded,
+    UnknownClientError,
+)
 from payouts.services.refusals import count_refusals
 from payouts.services.voiding import void_orders_for
 from payouts.services.webhooks.telling import tell_of_recorded
@@ -48,6 +57,7 @@ def take_payments(*, delivery: Delivery, actor: Actor) -> list[Ended]:
     Raises:
         InvalidJsonError: not a JSON list, nor an object with the list `payments`; the delivery is kept.
         InvalidFieldsError: an empty list, or one of more than MOST_PAYMENTS; the delivery is kept.
+        ConflictingDeliveryError: its id stood for another request; kept for a person.
         PausedError: an operator paused the intake; nothing is kept, its sender is told to come again.
         Exception: anything unforeseen, after each payment was stored as a failed delivery.
     """
@@ -57,6 +67,7 @@ def take_payments(*, delivery: Delivery, actor: Actor) -> list[Ended]:
         delivery.as_unsettled(Outcome.REFUSED, str(refusal)).save()
         count_refusals(source=delivery.source, codes=[refusal.code])
         raise
+    _refuse_if_id_was_another(delivery)
     is_settled = False
     try:
         ended = record_payments(items=items, source=delivery.source, delivery=delivery, actor=actor)
@@ -72,6 +83,29 @@ def take_payments(*, delivery: Delivery, actor: Actor) -> list[Ended]:
             why = "Processing broke off; the log has the reason."
             texts = texts_in_list(delivery.body)
             InboundEvent.objects.bulk_create([_alone(delivery, text, Outcome.FAILED, why) for text in texts])
+
+
+def _refuse_if_id_was_another(delivery: Delivery) -> None:
+    """Go on if the delivery's id is new, or if it is the same delivery again, byte by byte.
+
+    Which payment was meant by an id cannot be compared here as for one payment alone: there are thousands.
+
+    Raises:
+        ConflictingDeliveryError: it stood for another request.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_SAME_ID, {"source": delivery.source, "event_id": delivery.event_id})
+        stood = cursor.fetchall()
+    # The usual one is new, and its body is not hashed.
+    if not stood or hashlib.sha256(delivery.body).hexdigest() in {body_sha256 for _, body_sha256 in stood}:
+        return
+    why = (
+        f"The delivery {delivery.event_id} was processed before with another body (event {stood[0][0]}); nothing of this"
+        " one was recorded. It can be sent under an id of its own."
+    )
+    delivery.as_unsettled(Outcome.CONFLICT, why).save()
+    count_refusals(source=delivery.source, codes=[ConflictingDeliveryError.code])
+    raise ConflictingDeliveryError(why)
 
 
 def _items_of(body: bytes) -> list[object]:
@@ -296,6 +330,17 @@ def _alone(delivery: Delivery, text: bytes, outcome: Outcome, error: str) -> Inb
         source=delivery.source, event_id=delivery.event_id, headers=delivery.headers, body=text
     ).as_unsettled(outcome, error)
 
+
+_INBOX = InboundEvent._meta.db_table
+# An index for each half. What became of the payments of a list, processed again alone, has the list's id too.
+_SAME_ID = " UNION ALL ".join(
+    f"""
+    SELECT id, CASE body_state WHEN '{BodyState.FORGOTTEN}' THEN body_sha256 ELSE encode(sha256(body), 'hex') END
+    FROM {_INBOX}
+    WHERE source = %(source)s AND event_id = %(event_id)s AND verdict = '{Verdict.VALID}' AND outcome = '{outcome}'
+    """  # noqa: S608 (only names and words of ours)
+    for outcome in (Outcome.DIVIDED, Outcome.RECORDED)
+)
 
 # FOR SHARE: whoever changes a client waits, so that its payments follow either the old terms or the new ones.
 _LOCK_CLIENTS = f"""

@@ -8,7 +8,14 @@ from config.lib.problems import InvalidFieldsError
 from payouts.models import Outcome
 from payouts.services.drafts import AmountTooSmallError
 from payouts.services.facts import InvalidJsonError, read_facts
-from payouts.services.recording import ConflictingPaymentError, Delivery, Recorded, UnknownClientError, record_payment
+from payouts.services.recording import (
+    ConflictingDeliveryError,
+    ConflictingPaymentError,
+    Delivery,
+    Recorded,
+    UnknownClientError,
+    record_payment,
+)
 from payouts.services.refusals import count_refusals
 
 # What a delivery can be refused for; nothing else is the sender's fault.
@@ -19,8 +26,8 @@ def take_payment(*, delivery: Delivery, actor: Actor) -> Recorded:
     """Process one authentic delivery of `POST /api/v1/payments/`; whatever happens, the delivery is kept.
 
     Raises:
-        SluiceError: one of REFUSALS, ConflictingPaymentError or PausedError (a paused delivery is not kept: its sender
-            is told to come again).
+        SluiceError: one of REFUSALS, ConflictingPaymentError, ConflictingDeliveryError or PausedError (a paused delivery is
+            not kept: its sender is told to come again).
         Exception: anything unforeseen, after the delivery was stored as failed.
     """
     is_settled = False
@@ -34,7 +41,7 @@ def take_payment(*, delivery: Delivery, actor: Actor) -> Recorded:
         is_settled = True
         count_refusals(source=delivery.source, codes=[refusal.code])
         raise
-    except ConflictingPaymentError as conflict:
+    except (ConflictingPaymentError, ConflictingDeliveryError) as conflict:
         # It was stored where it was found.
         is_settled = True
         count_refusals(source=delivery.source, codes=[conflict.code])

@@ -282,6 +282,7 @@ def test_f13_an_id_that_stood_for_another_payment_is_a_conflict_for_a_person(*, 
     assert (conflict.outcome, conflict.accumulation) == (Outcome.CONFLICT, None)
     assert "recorded payment payment-1 before, and payment-2 is another" in conflict.error
     assert (again.status_code, by_its_own.status_code) == (200, 201)
+    assert rejected_totals() == [("api", "conflicting_delivery", 1)]
     assert sorted(Accumulation.objects.values_list("payment_id", flat=True)) == ["payment-1", "payment-2", "warm"]
 
 

@@ -1,6 +1,7 @@
 """`POST /api/v1/payments/bulk/`."""
 
 import json
+from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from threading import Barrier
@@ -9,12 +10,14 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, connection
 from django.test import Client as Browser
+from django.utils import timezone
+from pytest_django import Settings
 
 from config.lib.errors import SluiceError
 from config.lib.problems import CONTENT_TYPE
 from hostpay.models import Pause, Switch
 from payouts.models import Accumulation, AccumulationStatus, InboundEvent, Outcome, Verdict
-from payouts.services import replay_event, void_payment
+from payouts.services import forget_bodies, rejected_totals, replay_event, void_payment
 from payouts.services.bulk import MOST_PAYMENTS
 from tests.factories import ACTOR
 from tests.lib.concurrency import PATIENCE_S, crew
@@ -171,6 +174,55 @@ def test_what_cannot_be_recorded_stops_nothing_else_and_can_be_replayed() -> Non
     assert replayed.content_sha256 == _hash_of_the_same_sent_alone("stranger", client_id="client-2")
 
 
+@pytest.mark.parametrize("is_first_alone", [True, False])
+def test_f13_an_id_that_stood_for_another_request_is_a_conflict_for_a_person(*, is_first_alone: bool) -> None:
+    client()
+    if is_first_alone:
+        send(payment(), event_id="event-1")
+    else:
+        send_bulk(payments(1), event_id="event-1")
+
+    answer = send_bulk(payments(2, 3), event_id="event-1")
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflicting_delivery")
+    assert Accumulation.objects.get().payment_id == "payment-1"
+    (conflict,) = InboundEvent.objects.unsettled()
+    assert (conflict.outcome, len(json.loads(bytes(conflict.body))["payments"])) == (Outcome.CONFLICT, 2)
+    assert "event-1 was processed before with another body" in conflict.error
+    assert rejected_totals() == [("api", "conflicting_delivery", 1)]
+    assert send_bulk(payments(2, 3), event_id="event-2").json()["recorded"] == 2
+
+
+def test_f1_the_same_list_under_its_id_again_is_answered_again() -> None:
+    client()
+    items = [*payments(1)["payments"], payment(payment_id="stranger", client_id="client-2")]
+    send_bulk(items, event_id="event-1")
+    client("client-2")
+    # Processed again alone, it has the list's id and a body of its own.
+    replay_event(event_id=InboundEvent.objects.get(outcome=Outcome.REFUSED).pk, actor=ACTOR)
+
+    again = send_bulk(items, event_id="event-1").json()
+
+    assert (again["recorded"], again["replayed"], again["refused"]) == (0, 2, 0)
+
+
+def test_f1_the_same_list_is_known_though_its_body_was_forgotten(settings: Settings) -> None:
+    client()
+    send_bulk(payments(1), event_id="event-1")
+    InboundEvent.objects.update(received_at=timezone.now() - timedelta(days=settings.INBOX_BODIES_KEPT_DAYS + 1))
+    assert forget_bodies() == 1
+
+    assert send_bulk(payments(1), event_id="event-1").json()["replayed"] == 1
+    assert send_bulk(payments(2), event_id="event-1").status_code == 409
+
+
+def test_f13_the_id_of_a_list_that_was_no_list_can_be_sent_again() -> None:
+    client()
+
+    assert send_bulk(b"{}", event_id="event-1").status_code == 400
+    assert send_bulk(payments(1), event_id="event-1").json()["recorded"] == 1
+
+
 ODD = [
     '{"payment_id":"scientific","client_id":"client-1","user_id":"u","amount_usd":1e1}',
     '{"payment_id":1.5,"client_id":"client-1","user_id":"u","amount_usd":"5"}',
@@ -269,7 +321,7 @@ def test_nothing_is_recorded_while_the_intake_is_paused() -> None:
 def test_it_takes_the_same_few_statements_however_many(django_assert_max_num_queries: Any) -> None:
     client()
 
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(13):
         shown = send_bulk(payments(*range(2000))).json()
 
     assert shown["recorded"] == 2000
