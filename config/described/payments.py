@@ -28,7 +28,13 @@ _ACCUMULATION: dict[str, Any] = {
     "paid_at": None,
     "created_at": "2030-01-31T12:00:00.123456Z",
 }
-_INTAKE = ((401, "bad_signature"), TOO_MANY, (503, "intake_paused"), (503, "database_unavailable"))
+_INTAKE = (
+    (401, "bad_signature"),
+    (401, "stale_signature"),
+    TOO_MANY,
+    (503, "intake_paused"),
+    (503, "database_unavailable"),
+)
 _VOID = {"source": "api", "payment_id": "order-1001", "accumulation_id": 17}
 
 SAID = {

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
@@ -30,6 +31,22 @@ from config.lib.problems import MOST_ERRORS, FieldError, InvalidFieldsError, pro
 
 M = TypeVar("M", bound=Model)
 
+# The framework's own sentences, said as everywhere else here: after the field's name.
+_IN_OUR_WORDS = (
+    (re.compile(r"This field is required\."), "is required"),
+    (re.compile(r"This field may not be (null|blank)\."), "must not be empty"),
+    (re.compile(r"Not a valid string\."), "must be a string"),
+    (re.compile(r"A valid integer is required\."), "must be a whole number"),
+    (re.compile(r"Must be a valid boolean\."), "must be true or false"),
+    (re.compile(r"Expected a list of items but got type .*\."), "must be a list"),
+    (re.compile(r"Ensure this field has no more than (\d+) (characters|elements)\."), r"must have at most \1 \2"),
+    (re.compile(r"Ensure this field has at least 1 elements\."), "must not be empty"),
+    (re.compile(r"Ensure this field has at least (\d+) (characters|elements)\."), r"must have at least \1 \2"),
+    (re.compile(r"Ensure this value is less than or equal to (\S+)\."), r"must be at most \1"),
+    (re.compile(r"Ensure this value is greater than or equal to (\S+)\."), r"must be at least \1"),
+    (re.compile(r"Datetime has wrong format\..*"), "must be a time as in 2030-01-31T12:00:00Z"),
+)
+_HOW_TO_PROVE = "Send an API key, as in `Authorization: Bearer sk_...`."
 _STATUS_OF: tuple[tuple[type[SluiceError], int], ...] = (
     (InvalidFieldsError, 400),
     (RefusedError, 409),
@@ -133,14 +150,27 @@ class ReadOne(generics.RetrieveAPIView[M]):
 
 
 class StrictSerializer(serializers.Serializer[Any]):
-    """A request body of known fields alone: a misspelt name must not silently mean nothing. All errors come at once."""
+    """A request body of known fields alone: a misspelt name must not silently mean nothing. All errors come at once.
+
+    Attributes:
+        elsewhere: fields that the object has and this request cannot change, and what to say to whoever sends one.
+    """
+
+    elsewhere: ClassVar[Mapping[str, str]] = {}
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        fields = super().get_fields()
+        for one in fields.values():
+            _name_the_choices(one)
+        return fields
 
     def to_internal_value(self, data: Any) -> Any:
         if not isinstance(data, Mapping):
-            return super().to_internal_value(data)
+            raise serializers.ValidationError({"": [exceptions.ErrorDetail("must be a JSON object", code="invalid")]})
         unknown = [*islice((str(name)[:64] for name in data if name not in self.fields), MOST_ERRORS)]
         errors: dict[str, Any] = {
-            name: [exceptions.ErrorDetail("is not known here", code="unknown_field")] for name in unknown
+            name: [exceptions.ErrorDetail(self.elsewhere.get(name, "is not known here"), code="unknown_field")]
+            for name in unknown
         }
         try:
             found = super().to_internal_value(data)
@@ -166,6 +196,14 @@ class StrictSerializer(serializers.Serializer[Any]):
         return found
 
 
+def _name_the_choices(one: serializers.Field[Any, Any, Any, Any]) -> None:
+    """A refused choice is answered with those that there are; of a list, its elements'."""
+    if isinstance(one, serializers.ListField):
+        _name_the_choices(one.child)
+    elif isinstance(one, serializers.ChoiceField):
+        one.error_messages["invalid_choice"] = f"must be one of {', '.join(map(str, one.choices))}"
+
+
 def by_method(**views: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
     """One address whose methods are views of their own, with their own callers; HEAD goes with GET."""
     allowed = ", ".join(views)
@@ -188,7 +226,7 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> HttpRespo
     if isinstance(error, SluiceError):
         return _own(error)
     if isinstance(error, Http404):
-        error = exceptions.NotFound()
+        error = exceptions.NotFound("Nothing here has this id.")
     elif isinstance(error, PermissionDenied):
         error = exceptions.PermissionDenied()
     if isinstance(error, exceptions.APIException):
@@ -217,6 +255,8 @@ def _framework(error: exceptions.APIException) -> HttpResponseBase:
     if isinstance(error, exceptions.ValidationError):
         errors = list(_field_errors(error.detail))
         return problem(400, code, "The request was not carried out.", errors=errors, headers=headers)
+    if isinstance(error, exceptions.NotAuthenticated):
+        return problem(401, code, _HOW_TO_PROVE, headers=headers)
     return problem(error.status_code, code, str(error.detail), headers=headers)
 
 
@@ -230,4 +270,12 @@ def _field_errors(detail: Any, path: str = "") -> Iterator[FieldError]:
             is_message = isinstance(inner, str)
             yield from _field_errors(inner, path if is_message else f"{path}.{position}")
     else:
-        yield FieldError(path, str(getattr(detail, "code", "invalid")), str(detail))
+        yield FieldError(path, str(getattr(detail, "code", "invalid")), _in_our_words(str(detail)))
+
+
+def _in_our_words(said: str) -> str:
+    for theirs, ours in _IN_OUR_WORDS:
+        found = theirs.fullmatch(said)
+        if found:
+            return found.expand(ours)
+    return said

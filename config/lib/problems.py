@@ -20,6 +20,7 @@ MOST_ERRORS = 50
 # Also the documentation of the codes; one that is missing here gets the HTTP status's own phrase.
 TITLES = {
     "bad_signature": "The request is not signed by a secret we know",
+    "stale_signature": "The request was signed too long ago, or by a clock that is off",
     "conflicting_payment": "This payment was recorded with other content",
     "conflicting_delivery": "This webhook-id stood for something else",
     "amount_too_small": "Nothing would be left after the fee",
@@ -80,7 +81,8 @@ class InvalidFieldsError(SluiceError):
 
     def __init__(self, errors: Iterable[FieldError]) -> None:
         self.errors = tuple(errors)
-        super().__init__("; ".join(f"{error.field}: {error.detail}" for error in self.errors))
+        # Of the body as a whole no field has a name.
+        super().__init__("; ".join(f"{error.field or 'the body'}: {error.detail}" for error in self.errors))
 
 
 def problem(

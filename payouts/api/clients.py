@@ -61,8 +61,18 @@ class Amount(serializers.CharField):
             raise serializers.ValidationError(error.rule) from None
 
 
+_NOT_HERE = "is changed by a POST to /api/v1/clients/ID/destination-changes/, and takes effect after a time to think"
+
+
 class TermsSerializer(StrictSerializer):
     """What of a client can be changed at once."""
+
+    elsewhere = {
+        "external_id": "never changes: payments name the client by it",
+        "wallet_address": _NOT_HERE,
+        "payout_currency": _NOT_HERE,
+        "payout_network": _NOT_HERE,
+    }
 
     name = serializers.CharField(max_length=120, required=False, allow_blank=True)
     strategy = serializers.ChoiceField(Strategy.choices, required=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 from django.http import HttpRequest, HttpResponse
@@ -25,6 +26,16 @@ def unfit(request: HttpRequest, *, max_bytes: int, noun: str) -> HttpResponse | 
 
 def bad_signature(how: str) -> HttpResponse:
     return problem(401, "bad_signature", how)
+
+
+def stale_signature(*, signed_at_s: int, allowed_s: int) -> HttpResponse:
+    """The refusal of a signature that is a sender's own: who has one learns no more than that the clock is off."""
+    off_s = abs(int(time.time()) - signed_at_s)
+    return problem(
+        401,
+        "stale_signature",
+        f"webhook-timestamp is {off_s} s from our clock, and at most {allowed_s} s are taken. Set the clock, sign anew.",
+    )
 
 
 def too_many_unproven() -> HttpResponse:

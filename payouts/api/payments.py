@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable
 from json.encoder import encode_basestring_ascii
 
+from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
@@ -18,7 +19,7 @@ from config.lib.errors import SluiceError
 from config.lib.openapi import described_by
 from config.lib.problems import InvalidFieldsError, problem
 from hostpay.services import PausedError
-from payouts.api.deliveries import bad_signature, kept_headers, printable, too_many_unproven, unfit
+from payouts.api.deliveries import bad_signature, kept_headers, printable, stale_signature, too_many_unproven, unfit
 from payouts.api.described import PaymentDescription
 from payouts.api.signatures import Proof, proof_of
 from payouts.services import Delivery, Recorded, take_payment, turn_away
@@ -60,7 +61,12 @@ _WHY = {
 def receive_payment(request: HttpRequest) -> HttpResponse:
     """Record one signed payment: 201 with the accumulation, 200 when it was recorded before."""
     if request.method != "POST":
-        return problem(405, "method_not_allowed", "Payments are sent by POST.", headers={"Allow": "POST"})
+        return problem(
+            405,
+            "method_not_allowed",
+            "Payments are sent by POST; they are read at /api/v1/accumulations/.",
+            headers={"Allow": "POST"},
+        )
     refusal = unfit(request, max_bytes=MAX_BODY_BYTES, noun="A payment")
     if refusal is not None:
         return refusal
@@ -87,8 +93,16 @@ def signed_delivery(request: HttpRequest) -> Delivery | HttpResponse:
         sentence=_WHY[proof],
         address=request.META.get("REMOTE_ADDR", ""),
     )
+    if not is_heard:
+        return too_many_unproven()
+    if proof is Proof.STALE:
+        signed_at_s = int(headers["webhook-timestamp"])
+        return stale_signature(signed_at_s=signed_at_s, allowed_s=settings.INGEST_TOLERANCE_S)
+    missing = [name for name, text in headers.items() if not text]
+    if missing:
+        return bad_signature(f"{_HOW} There is no {', no '.join(missing)}.")
     # Without saying which part was wrong: that would only help who guesses.
-    return bad_signature(_HOW) if is_heard else too_many_unproven()
+    return bad_signature(_HOW)
 
 
 def processed(work: Callable[[], HttpResponse], delivery: Delivery) -> HttpResponse:

@@ -345,3 +345,30 @@ def test_what_is_not_there_is_not_found(call: Any, method: str, path: str, conte
     answer = call(method, path, content)
 
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+def _told(answer: Any) -> dict[str, str]:
+    assert answer.status_code == 400
+    return {error["field"]: error["detail"] for error in answer.json()["errors"]}
+
+
+def test_each_refused_field_is_told_its_rule_and_where_else_it_is_changed(call: Any) -> None:
+    client = factories.client(external_id="client-1")
+
+    assert _told(call("POST", URL, {"strategy": "never"}))["strategy"] == "must be one of threshold, instant"
+    assert _told(call("POST", URL, {}))["external_id"] == "is required"
+    assert _told(call("POST", URL, new(name="n" * 121))) == {"name": "must have at most 120 characters"}
+    assert _told(call("POST", URL, [])) == {"": "must be a JSON object"}
+    moved = _told(call("PATCH", f"{URL}{client.pk}/", {"wallet_address": OTHER, "external_id": "other", "nmae": "x"}))
+    assert "/api/v1/clients/ID/destination-changes/" in moved["wallet_address"]
+    assert moved["external_id"] == "never changes: payments name the client by it"
+    assert moved["nmae"] == "is not known here"
+    client.refresh_from_db()
+    assert (client.wallet_address, client.external_id) == (WALLET, "client-1")
+
+
+def test_whoever_comes_without_a_key_or_for_what_is_not_there_is_told_so(call: Any) -> None:
+    bare = Browser().get(URL)
+
+    assert (bare.status_code, bare.json()["detail"]) == (401, "Send an API key, as in `Authorization: Bearer sk_...`.")
+    assert call("GET", f"{URL}99/").json()["detail"] == "Nothing here has this id."

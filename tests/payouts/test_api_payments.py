@@ -1,5 +1,6 @@
 """`POST /api/v1/payments/`."""
 
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -388,9 +389,8 @@ def test_f9_a_huge_amount_is_recorded_and_held(settings: LazySettings) -> None:
     assert above.json()["hold_reason"] == "Above the limit of 1000 USD for one payment."
 
 
-def _refused_as_unauthentic(answer: Any) -> bool:
-    problem = answer.json()
-    return (answer.status_code, problem["code"]) == (401, "bad_signature") and not Accumulation.objects.exists()
+def _refused_as_unauthentic(answer: Any, code: str = "bad_signature") -> bool:
+    return (answer.status_code, answer.json()["code"]) == (401, code) and not Accumulation.objects.exists()
 
 
 def test_f12_a_forged_signature_is_refused_and_kept_as_not_authentic() -> None:
@@ -427,6 +427,17 @@ def test_f12_an_altered_or_missing_header_is_refused(changes: dict[str, str]) ->
     body = b'{"payment_id":"p","client_id":"client-1","user_id":"u","amount_usd":"5"}'
 
     assert _refused_as_unauthentic(post(body, {**signed_headers(body), **changes}))
+
+
+def test_f12_a_request_without_a_signature_is_told_what_it_lacks() -> None:
+    body = b'{"payment_id":"p","client_id":"client-1","user_id":"u","amount_usd":"5"}'
+    unsigned = {**signed_headers(body), "webhook-signature": ""}
+
+    assert (
+        post(body, {}).json()["detail"].endswith("There is no webhook-id, no webhook-timestamp, no webhook-signature.")
+    )
+    assert post(body, unsigned).json()["detail"].endswith("There is no webhook-signature.")
+    assert "There is no" not in post(body, {**unsigned, "webhook-signature": "v1,AAAA"}).json()["detail"]
 
 
 def test_f12_a_truncated_signature_is_refused() -> None:
@@ -470,7 +481,10 @@ def test_f14_how_far_a_clock_may_be_off_can_be_set(settings: Settings) -> None:
     client()
     settings.INGEST_TOLERANCE_S = 900
 
-    assert _refused_as_unauthentic(send(payment(), at=time.time() - 960))
+    refused = send(payment(), at=time.time() - 960)
+
+    assert _refused_as_unauthentic(refused, "stale_signature")
+    assert "at most 900 s are taken" in refused.json()["detail"]
     assert send(payment(), at=time.time() - 600).status_code == 201
 
 
@@ -496,7 +510,7 @@ def test_f13_a_delivery_replayed_after_its_time_is_refused(minutes: int) -> None
     client()
     at = datetime.now(UTC) + timedelta(minutes=minutes)
 
-    assert _refused_as_unauthentic(send(payment(), at=at.timestamp()))
+    assert _refused_as_unauthentic(send(payment(), at=at.timestamp()), "stale_signature")
 
 
 def test_f13_a_delivery_replayed_within_its_time_changes_nothing() -> None:
@@ -514,8 +528,10 @@ def test_f14_a_sender_whose_clock_is_wrong_is_refused_seen_and_counted(minutes: 
     client()
     at = datetime.now(UTC) + timedelta(minutes=minutes)
 
-    assert _refused_as_unauthentic(send(payment(), at=at.timestamp()))
+    answer = send(payment(), at=at.timestamp())
 
+    assert _refused_as_unauthentic(answer, "stale_signature")
+    assert re.match(r"webhook-timestamp is (599|60[0-9]) s from our clock, and at most 300 s", answer.json()["detail"])
     event = InboundEvent.objects.get()
     assert event.headers["webhook-timestamp"] == str(int(at.timestamp()))
     assert "too far from our clock" in event.error
