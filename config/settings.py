@@ -304,8 +304,6 @@ REST_FRAMEWORK: dict[str, Any] = {
 }
 SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TITLE": "Sluice",
-    "DESCRIPTION": "Micro-batch conversion of small crypto payments. Amounts are strings, times are UTC by ISO 8601, "
-    "refusals are problem objects by RFC 9457 with a stable `code`.",
     "VERSION": "1.0.0",
     "OAS_VERSION": "3.1.0",
     "SCHEMA_PATH_PREFIX": "/api/v1",

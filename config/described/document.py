@@ -1,4 +1,4 @@
-"""The document is completed: what the proofs are called, an example of everything, and every refusal with its codes."""
+"""The document is completed: how to begin, what the proofs are called, examples, and every refusal with its codes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from config.described import batches, clients, payments, webhooks
+from config.described.guide import GUIDE, SUMMARIES, TAGS
 from config.described.operation import TOO_MANY, Refusal, Said
 from config.lib.openapi import COMPONENTS
-from config.lib.problems import CONTENT_TYPE, TITLES
+from config.lib.problems import CONTENT_TYPE, TITLES, FieldError, problem_fields
 
 SAID: dict[str, Said] = {**payments.SAID, **clients.SAID, **batches.SAID, **webhooks.SAID}
 _JSON = "application/json"
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
+_FIELD_ERROR = FieldError("reason", "required", "is required")
 
 
 def complete(result: dict[str, Any], **_context: Any) -> dict[str, Any]:
@@ -21,12 +23,16 @@ def complete(result: dict[str, Any], **_context: Any) -> dict[str, Any]:
     Raises:
         KeyError: an operation of which nothing is said here.
     """
+    result["info"]["description"] = GUIDE
+    result["tags"] = [{"name": name, "description": said} for name, said in TAGS]
     for kind, components in COMPONENTS.items():
         result["components"].setdefault(kind, {}).update(components)
     shared: dict[str, dict[str, Any]] = {}
     for path, operations in result["paths"].items():
         for operation in operations.values():
             said = SAID[operation["operationId"]]
+            if "summary" not in operation:
+                operation["summary"] = SUMMARIES[operation["operationId"]]
             _give_examples(operation, said)
             _say_how_it_refuses(operation, {*_brought_along(path, operation), *said.refusals}, shared)
     result["components"]["responses"] = dict(sorted(shared.items()))
@@ -80,5 +86,12 @@ def _say_how_it_refuses(
         schema = {"allOf": [_PROBLEM, {"properties": {"code": {"enum": codes}}}]}
         responses[name] = {
             "description": " ".join(f"`{code}`: {TITLES[code]}." for code in codes),
-            "content": {CONTENT_TYPE: {"schema": schema}},
+            "content": {
+                CONTENT_TYPE: {"schema": schema, "examples": {code: _refusal(status, code) for code in codes}},
+            },
         }
+
+
+def _refusal(status: int, code: str) -> dict[str, Any]:
+    errors = (_FIELD_ERROR,) if code == "invalid_fields" else ()
+    return {"value": problem_fields(status, code, f"{TITLES[code]}.", errors=errors)}

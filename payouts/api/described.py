@@ -100,7 +100,7 @@ class PaymentDescription(APIView):
     @extend_schema(
         operation_id="payments_create",
         summary="Record one payment",
-        description="401 without a valid signature, 409 for other content under the same `payment_id`, and for "
+        description="Signed, see above; `webhook-signature` is the padlock's. 401 without a valid signature, 409 for other content under the same `payment_id`, and for "
         "another payment under the same `webhook-id`, 422 for an "
         "unknown client or an amount of which nothing is left after the fee, 503 while the intake is paused.",
         request=PaymentSerializer,

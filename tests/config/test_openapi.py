@@ -18,6 +18,7 @@ from config.lib.problems import TITLES
 from payouts.api.described import BulkSerializer, PaymentSerializer
 from payouts.services import create_api_key
 from payouts.services.facts import facts_of
+from tests import factories
 from tests.factories import ACTOR
 
 CHECKED_IN = Path(own_settings.BASE_DIR) / "docs" / "openapi.yaml"
@@ -69,6 +70,41 @@ def test_every_operation_says_with_which_codes_it_refuses() -> None:
             assert problem == {"$ref": "#/components/schemas/Problem"}
             assert set(own["properties"]["code"]["enum"]) <= set(TITLES)
         assert operation.get("security") is not None or operation["operationId"].startswith(("hostpay", "batches"))
+
+
+def test_every_refusal_has_an_example_of_each_of_its_codes() -> None:
+    problem = {"$ref": "#/components/schemas/Problem", "components": DOCUMENT["components"]}
+    for operation in operations():
+        for status, answer in operation["responses"].items():
+            if status < "400":
+                continue
+            content = resolved(answer)["content"]["application/problem+json"]
+            assert set(content["examples"]) == set(content["schema"]["allOf"][1]["properties"]["code"]["enum"])
+            for code, example in content["examples"].items():
+                Draft202012Validator(problem).validate(example["value"])
+                assert (example["value"]["code"], example["value"]["status"]) == (code, int(status))
+
+
+def test_every_operation_has_a_title_and_stands_under_a_described_tag() -> None:
+    named = {tag["name"] for tag in DOCUMENT["tags"]}
+
+    assert {tag for operation in operations() for tag in operation["tags"]} == named
+    assert [operation["operationId"] for operation in operations() if not operation["summary"]] == []
+
+
+@pytest.mark.django_db
+def test_the_recipe_of_the_document_signs_a_payment_that_is_taken(settings: Settings) -> None:
+    recipe = DOCUMENT["info"]["description"].split("```python\n")[1].split("```")[0]
+    scope: dict[str, Any] = {}
+    exec(recipe, scope)  # noqa: S102 (what a reader would copy)
+    factories.client(external_id="client-1")
+    body = b'{"payment_id":"p","client_id":"client-1","user_id":"u","amount_usd":"5"}'
+    headers = scope["signed"](settings.INGEST_SIGNING_SECRETS[0], "msg_1", body)
+
+    kind = headers.pop("Content-Type")
+    answer = Browser().post("/api/v1/payments/", body, content_type=kind, headers=headers)
+
+    assert answer.status_code == 201
 
 
 def test_of_every_operation_and_of_no_other_something_is_said() -> None:

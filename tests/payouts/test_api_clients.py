@@ -359,10 +359,12 @@ def test_each_refused_field_is_told_its_rule_and_where_else_it_is_changed(call: 
     assert _told(call("POST", URL, {}))["external_id"] == "is required"
     assert _told(call("POST", URL, new(name="n" * 121))) == {"name": "must have at most 120 characters"}
     assert _told(call("POST", URL, [])) == {"": "must be a JSON object"}
-    moved = _told(call("PATCH", f"{URL}{client.pk}/", {"wallet_address": OTHER, "external_id": "other", "nmae": "x"}))
+    moved = _told(
+        call("PATCH", f"{URL}{client.pk}/", {"wallet_address": OTHER, "external_id": "other", "nickname": "x"})
+    )
     assert "/api/v1/clients/ID/destination-changes/" in moved["wallet_address"]
     assert moved["external_id"] == "never changes: payments name the client by it"
-    assert moved["nmae"] == "is not known here"
+    assert moved["nickname"] == "is not known here"
     client.refresh_from_db()
     assert (client.wallet_address, client.external_id) == (WALLET, "client-1")
 
