@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 import socket
 import struct
+import time
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -40,14 +42,21 @@ class SilenceFilter(logging.Filter):
 class Worker(ThreadWorker):  # type: ignore[misc] # (gunicorn has no types)
     """A caller that goes silent in the middle of a request, or reads no answer, gives its thread back after PATIENCE_S.
 
-    One that goes on in drips does not: it is for the proxy in front, which hands requests on whole.
+    One that goes on in drips does after READ_WITHIN_S, and has its answer in drips for ANSWERED_WITHIN_S. Who comes
+    again and again with such takes all threads all the same: that is for the proxy in front, which hands requests on whole.
     """
 
     PATIENCE_S = 5
+    # For the four megabytes of the largest request.
+    READ_WITHIN_S = 30
+    # Longer than any work of ours takes, whose answer must not be cut off.
+    ANSWERED_WITHIN_S = 600
 
     def init_process(self) -> None:
         """Begin to serve; returns when the worker ends."""
         self.log.error_log.addFilter(SilenceFilter())
+        # Changed by the threads that serve, looked through by the one that accepts.
+        self._since: dict[TConn, float] = {}
         super().init_process()
 
     def handle(self, conn: TConn) -> Any:
@@ -56,7 +65,23 @@ class Worker(ThreadWorker):  # type: ignore[misc] # (gunicorn has no types)
         patience = struct.pack("ll", self.PATIENCE_S, 0)
         for waiting in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             conn.sock.setsockopt(socket.SOL_SOCKET, waiting, patience)
-        return super().handle(conn)
+        self._since[conn] = time.monotonic()
+        try:
+            return super().handle(conn)
+        finally:
+            del self._since[conn]
+
+    def murder_pending(self) -> None:
+        """Each second or more often: end what waits for its first byte, and the reading of what comes in drips."""
+        super().murder_pending()
+        now = time.monotonic()
+        for conn, since in [*self._since.items()]:
+            # Its thread reads an end from then on. What has been read whole goes on to its answer.
+            with suppress(OSError):
+                if now - since > self.ANSWERED_WITHIN_S:
+                    conn.sock.shutdown(socket.SHUT_RDWR)
+                elif now - since > self.READ_WITHIN_S:
+                    conn.sock.shutdown(socket.SHUT_RD)
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
         """Answer what could not be parsed; a fault of ours is its base's affair."""

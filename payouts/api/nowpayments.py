@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from kombu.exceptions import OperationalError as BrokerError
 
+from config.lib.bodies import refuse_cut_off
 from config.lib.openapi import described_by
 from config.lib.problems import problem
 from payouts import tasks
@@ -48,6 +49,7 @@ def receive_notification(request: HttpRequest) -> HttpResponse:
 
 def _stored(request: HttpRequest) -> HttpResponse:
     body, headers = request.body, kept_headers(request, _KEPT_HEADERS)
+    refuse_cut_off(body, request.META)
     if not is_from_nowpayments(body=body, signature=request.META.get(_SIGNATURE, "")):
         is_heard = turn_away(
             source=NOWPAYMENTS_SOURCE,

@@ -15,6 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from config.lib import audit
+from config.lib.bodies import refuse_cut_off
 from config.lib.errors import SluiceError
 from config.lib.openapi import described_by
 from config.lib.problems import InvalidFieldsError, problem
@@ -79,6 +80,7 @@ def receive_payment(request: HttpRequest) -> HttpResponse:
 def signed_delivery(request: HttpRequest) -> Delivery | HttpResponse:
     """What was sent, if one of our senders signed it; else the refusal, and the delivery is kept within bounds."""
     body, kept = request.body, kept_headers(request, _KEPT_HEADERS)
+    refuse_cut_off(body, request.META)
     headers = {name: request.META.get(key, "") for key, name in _SIGNED_HEADERS.items()}
     event_id = headers["webhook-id"]
     proof = proof_of(body, headers)

@@ -6,9 +6,10 @@ import http.client
 import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -196,6 +197,56 @@ def test_f16_who_goes_silent_in_the_headers_is_a_line_in_the_log_and_no_fault(we
     log = Path(f"/proc/{web[1]}/fd/2").readlink().read_text()
     assert "closed on a caller that went silent" in log
     assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("address", POSTED)
+def test_f16_a_body_that_is_cut_off_is_no_other_message(web: tuple[int, int], address: str) -> None:
+    """Its sender says that no more comes, and waits for the answer. What came is signed, and was another body once."""
+    proofs = (f"{name}: {value}" for name, value in headers().items() if name != "Content-Type")
+    with socket.create_connection((HOST, web[0]), timeout=20) as connection:
+        connection.sendall(_head(*proofs, "Content-Length: 100", target=address) + b"{}")
+        connection.shutdown(socket.SHUT_WR)
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+
+        assert (answer.status, json.loads(answer.read())["code"]) == (408, "body_incomplete")
+    _assert_nothing_was_kept()
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Half: ",
+        b"POST /api/v1/payments/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        b"Content-Length: 60000\r\n\r\n",
+    ],
+    ids=["headers", "body"],
+)
+def test_f16_senders_in_drips_give_their_threads_back(web: tuple[int, int], begun: bytes) -> None:
+    """More of them than there are threads; somebody else is answered after the time that a request may take."""
+    with ExitStack() as stack:
+        slow = [stack.enter_context(socket.create_connection((HOST, web[0]), timeout=20)) for _ in range(6)]
+        for connection in slow:
+            connection.sendall(begun)
+        is_over, before = threading.Event(), time.monotonic()
+
+        def drip() -> None:
+            while not is_over.wait(0.3):
+                for connection in slow:
+                    with suppress(OSError):
+                        connection.sendall(b"a")
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        try:
+            time.sleep(1)
+            assert serves(web[0], "/livez")
+        finally:
+            is_over.set()
+            dripping.join()
+
+    assert time.monotonic() - before < 15
+    _assert_nothing_was_kept()
 
 
 def test_f16_a_flood_of_large_bodies_takes_no_memory(web: tuple[int, int]) -> None:

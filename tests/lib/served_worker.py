@@ -1,4 +1,4 @@
-"""The web server's worker for tests: it waits for a silent sender only as long as a test does."""
+"""The web server's worker for tests: it waits for a silent or a slow sender only as long as a test does."""
 
 from __future__ import annotations
 
@@ -7,3 +7,4 @@ from config import web_worker
 
 class Worker(web_worker.Worker):
     PATIENCE_S = 2
+    READ_WITHIN_S = 4
