@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx
@@ -140,6 +140,18 @@ class HttpClient:
             if secret:
                 text = text.replace(secret, "***")
         return text
+
+    def masked_document(self, content: Any) -> Any:
+        """As `masked`, of every text in a document: it is stored as the service's own words, and shown."""
+        match content:
+            case str():
+                return self.masked(content)
+            case Mapping():
+                return {self.masked_document(name): self.masked_document(each) for name, each in content.items()}
+            case list():
+                return [self.masked_document(each) for each in content]
+            case _:
+                return content
 
     def get(self, path: str, params: Mapping[str, str] | None = None) -> HttpAnswer:
         """Read something.

@@ -130,7 +130,7 @@ class ChangeNow:
         if answer.status not in {200, 201}:
             self._refuse(answer, asked=asked)
         try:
-            content = loads_exact(answer.body)
+            content = self._http.masked_document(loads_exact(answer.body))
         except InexactJsonError as error:
             raise BadAnswerError(f"{asked}: the answer is unreadable ({error}); an order may exist") from None
         return read_placed(content, asked=asked)
@@ -209,7 +209,7 @@ class ChangeNow:
         answer = self._http.get(path, params)
         if answer.status != 200:
             self._refuse(answer, asked=asked)
-        return json_of_read(answer.body, asked=asked)
+        return self._http.masked_document(json_of_read(answer.body, asked=asked))
 
     def _refuse(self, answer: HttpAnswer, *, asked: str) -> NoReturn:
         """Raise what a status other than success means. Bodies: `{"error": code, "message": text}`, or none of the kind."""

@@ -50,7 +50,8 @@ class NowPayments:
             loads_exact(answer.body)
         except InexactJsonError as error:
             raise TransientError(f"{asked}: the answer is unreadable ({error})") from None
-        return answer.body
+        # It is kept as it came; should it quote our key back, without that.
+        return self._http.masked(answer.body.decode()).encode()
 
     def _reason(self, answer: HttpAnswer) -> str:
         """The provider's words, `{"statusCode": 400, "code": "BAD_REQUEST", "message": ...}`, without our key."""

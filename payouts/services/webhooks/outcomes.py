@@ -173,9 +173,12 @@ def _give_up(endpoint_id: int, now: datetime) -> int:
 
 
 def _readable(body: bytes) -> str:
-    """The beginning of an answer, as PostgreSQL can store it, and without a secret that it quotes back."""
-    text = body[:_RESPONSE_KEPT].decode(errors="replace").replace("\x00", "\N{REPLACEMENT CHARACTER}")
-    return logs.redact(text)
+    """The beginning of an answer, as PostgreSQL can store it, and without a secret that it quotes back.
+
+    Cut last: half a secret is masked by nobody.
+    """
+    text = body[: 2 * _RESPONSE_KEPT].decode(errors="replace").replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    return logs.redact(text)[:_RESPONSE_KEPT]
 
 
 _GIVE_UP = f"""

@@ -335,6 +335,17 @@ def test_inc20_a_figure_that_is_none_is_a_bad_answer(server: ScriptedServer, exc
         exchange.exchange("d7d4cbdb1d1b4e")
 
 
+def test_f74_our_key_is_in_nothing_that_is_kept_of_an_answer(server: ScriptedServer, exchange: ChangeNow) -> None:
+    quoting: dict[str, Any] = {"status": f"no-{KEY}", "message": {"to": [f"key {KEY}"]}, f"x-{KEY}": 1}
+    server.say_json(text_of(STATE, **quoting))
+
+    state = exchange.exchange("d7d4cbdb1d1b4e")
+
+    assert state.raw_status == "no-***"
+    assert state.raw["message"] == {"to": ["key ***"]}
+    assert KEY not in repr(state)
+
+
 def test_f40_a_new_word_for_a_status_is_unknown_and_kept(server: ScriptedServer, exchange: ChangeNow) -> None:
     server.say_json(text_of(STATE, status="frozen_by_regulator"))
 

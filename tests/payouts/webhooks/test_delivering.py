@@ -711,6 +711,18 @@ def test_f74_no_secret_and_no_path_reaches_the_log(receiver: ScriptedServer, cap
     assert json.dumps(list(WebhookEndpoint.objects.values()), default=str).count(secret.removeprefix("whsec_")) == 0
 
 
+def test_f74_half_a_secret_is_kept_no_more_than_a_whole_one(receiver: ScriptedServer) -> None:
+    _, secret = webhooks.create_endpoint(name="shop", url=receiver.url, events=["payment.accumulated"], actor=ACTOR)
+    record("one")
+    receiver.say(Reply(status=500, body=f"{'x' * (4096 - 20)}{secret}".encode()))
+
+    deliver()
+
+    [attempt] = WebhookAttempt.objects.all()
+    assert secret[len("whsec_") :][:8] not in attempt.response_body
+    assert attempt.response_body.endswith("xwhsec_***")
+
+
 def test_the_wait_grows_and_the_last_try_is_when_the_time_is_over() -> None:
     now = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
 
