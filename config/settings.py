@@ -299,7 +299,6 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_PARSER_CLASSES": ["config.lib.bodies.ExactJsonParser"],
     "COERCE_DECIMAL_TO_STRING": True,
     "DATETIME_FORMAT": "iso-8601",
-    "DEFAULT_THROTTLE_CLASSES": ["payouts.api.throttling.PerKeyAndMinute"],
     "DEFAULT_SCHEMA_CLASS": "config.lib.openapi.DescribedView",
 }
 SPECTACULAR_SETTINGS: dict[str, Any] = {

@@ -133,6 +133,16 @@ def test_a_key_that_asks_too_often_waits_for_the_next_minute(settings: Any) -> N
     assert refused["Retry-After"] == "10"
 
 
+def test_a_key_waits_also_for_what_it_may_not_do(settings: Any) -> None:
+    settings.API_REQUESTS_PER_MINUTE = 2
+    _, secret = create_api_key(name="x", scopes=["ingest"], actor=ACTOR)
+
+    with time_machine.travel(NOON, tick=False):
+        answers = [get(secret) for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [403, 403, 429]
+
+
 def test_a_key_works_from_its_networks_only_and_elsewhere_its_use_is_not_counted() -> None:
     key, secret = create_api_key(
         name="x", scopes=["read"], actor=ACTOR, allowed_networks=["10.1.0.0/16", "2001:db8::/32", " 192.0.2.7 "]
