@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from config.lib import clock
 from config.lib.audit import Actor
 from config.lib.errors import OutcomeUnknownError, PermanentError, TransientError
-from config.lib.money import ETH, USDT, from_units, to_units
+from config.lib.money import ETH, USDT, format_units, from_units, to_units
 from hostpay import gateways
 from hostpay.models import ExchangeOrder, HostPayment, OrderStatus, PaymentStatus, Switch
 from hostpay.providers.changenow import (
@@ -29,6 +29,7 @@ from hostpay.services.adopting import adopt, ask, deposit_told, find_unanswered,
 from hostpay.services.guarding import why_stopped
 from hostpay.services.pausing import is_paused
 from hostpay.services.steps import Proceed, Review, Said, Wait, open_review
+from hostpay.services.valuing import estimated_units
 
 # A pay-in address is funded only while its order is fresh: the provider does not say how long an unpaid one lives.
 FUNDABLE_FOR = timedelta(minutes=10)
@@ -115,19 +116,24 @@ def _is_fixed() -> bool:
 
 
 def _price(payment: HostPayment) -> None:
-    """Value the USD without a recorded receipt in ETH, once: the provider's estimate of exactly these USD."""
+    """Value the USD without a recorded receipt in ETH, once: the provider's estimate of exactly these USD.
+
+    Of a dollar or two it may have none; then it is their part of the whole payment's.
+    """
     if not payment.unpriced_usd or payment.priced_units is not None:
         return
-    # Ten-millionths of a dollar are below the token's precision; rounding down keeps it from promising more.
-    usdt = payment.unpriced_usd.quantize(Decimal("0.000001"), rounding="ROUND_DOWN")
-    with health.counted(health.EXCHANGE):
-        estimate = gateways.exchange().estimate(from_asset=USDT, to_asset=ETH, from_amount=usdt)
-    wei = to_units(estimate.to_amount.quantize(Decimal("1e-18"), rounding="ROUND_DOWN"), ETH)
+    usdt, whole = _usdt_units(payment.unpriced_usd), _usdt_units(payment.expected_usd or Decimal(0))
+    wei = estimated_units(usdt, whole_units=whole, from_asset=USDT, to_asset=ETH)
     if wei <= 0:
-        message = f"the provider values {usdt:f} USDT at {estimate.to_amount:f} ETH (host payment {payment.pk})"
+        message = f"the provider values {format_units(usdt, USDT)} at nothing (host payment {payment.pk})"
         raise PermanentError(message)
     HostPayment.objects.filter(pk=payment.pk, priced_units__isnull=True).update(priced_units=wei)
     payment.refresh_from_db(fields=("priced_units",))
+
+
+def _usdt_units(usd: Decimal) -> int:
+    # Ten-millionths of a dollar are below the token's precision; rounding down keeps it from promising more.
+    return to_units(usd.quantize(Decimal("0.000001"), rounding="ROUND_DOWN"), USDT)
 
 
 def _limits_of_provider(payment: HostPayment) -> Said | None:

@@ -6,6 +6,8 @@ import time
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from fractions import Fraction
+from math import floor
 from typing import Any
 
 import pytest
@@ -20,7 +22,7 @@ from hostpay.providers.changenow import OrderRequest
 from hostpay.services import AdoptedOrder, nudge, open_breaker, ordering, our_wallet, retry_payment
 from hostpay.services.steps import Review
 from tests.hostpay.chain import crash_at
-from tests.lib.swaps import OPERATOR, Swaps, fresh, order_of
+from tests.lib.swaps import OPERATOR, WEI_PER_USD, Swaps, fresh, order_of
 from tests.lib.unguarded import unguarded
 from tests.lib.world import WORKER, World
 
@@ -336,6 +338,23 @@ def test_what_is_above_the_maximum_does_not_wait_for_ever_but_for_a_person(swaps
     assert swaps.books() == []
     assert not ExchangeOrder.objects.filter(payment=payment).exists()
     swaps.world.exchange.set(maximum_usd=None)
+
+
+def test_dollars_too_few_for_an_estimate_of_their_own_have_their_part_in_that_of_the_payment(swaps: Swaps) -> None:
+    payment = swaps.request(25, unpriced_usd=Decimal("4.85"), expected_usd=Decimal("29.85"))
+    whole = gateways.exchange().estimate(from_asset=USDT, to_asset=ETH, from_amount=Decimal("29.85")).to_amount
+
+    payment = swaps.world.drive_to(payment, "ordered", may_sign=False)
+
+    assert payment.priced_units == floor(Fraction(whole) * 10**18 * Fraction("4.85") / Fraction("29.85"))
+    assert order_of(payment).send_units == payment.send_units == 25 * WEI_PER_USD + payment.priced_units
+
+
+def test_dollars_too_few_alone_are_for_a_person(swaps: Swaps) -> None:
+    payment = swaps.world.drive_to_review(swaps.request(0, unpriced_usd=Decimal("4.85"), expected_usd=Decimal("4.85")))
+
+    assert "deposit_too_small" in payment.review_reason
+    assert swaps.books() == []
 
 
 def test_a_minimum_that_rose_since_it_was_asked_is_waited_for(swaps: Swaps) -> None:

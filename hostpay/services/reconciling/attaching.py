@@ -37,6 +37,7 @@ from hostpay.services.reconciling.blocks import settled_block
 from hostpay.services.reconciling.line import examine_line
 from hostpay.services.reconciling.orphans import paid_by_our_key
 from hostpay.services.steps import Review, open_review
+from hostpay.services.valuing import estimated_units
 from hostpay.services.wallets import our_wallet
 
 logger = logging.getLogger(__name__)
@@ -311,7 +312,7 @@ def _send_units(payment: HostPayment, order_id: str, state: ExchangeState) -> in
     # The provider rounds its figures; they are compared with this afterwards.
     units = sent.value_wei if sent is not None else 0 if told is None else to_units(told, ETH)
     priced = units - int(payment.amount_units)
-    worth = Decimal(0) if priced <= 0 else _worth_usd(priced)
+    worth = Decimal(0) if priced <= 0 else _worth_usd(priced, units)
     if abs(worth - payment.unpriced_usd) * _BPS > settings.VALUE_BAND_BPS * payment.unpriced_usd:
         raise RefusedError(
             why=f"Order {order_id} was not made for payment {payment.pk}: beyond its {from_units(int(payment.amount_units), ETH):f} ETH it"
@@ -322,9 +323,8 @@ def _send_units(payment: HostPayment, order_id: str, state: ExchangeState) -> in
     return units
 
 
-def _worth_usd(units: int) -> Decimal:
-    with health.counted(health.EXCHANGE):
-        return gateways.exchange().estimate(from_asset=ETH, to_asset=USDT, from_amount=from_units(units, ETH)).to_amount
+def _worth_usd(units: int, whole_units: int) -> Decimal:
+    return from_units(estimated_units(units, whole_units=whole_units, from_asset=ETH, to_asset=USDT), USDT)
 
 
 def _block_that_paid(order: ExchangeOrder, state: ExchangeState) -> datetime:
