@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, DecimalField, Field, Sum
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -21,18 +23,28 @@ from config.lib.adminkit import cells
 from config.lib.adminkit.admins import ListAdmin
 from config.lib.adminkit.export_columns import field, fields
 from config.lib.adminkit.links import linked, list_of
-from config.lib.adminkit.operations import Button
+from config.lib.adminkit.operations import Button, button, operate
 from config.lib.adminkit.pages import Facts, Table, columns, facts
 from config.lib.adminkit.proof import ChangesByProof
 from config.lib.errors import RefusedError
 from config.lib.money import usd_text
 from config.lib.problems import InvalidFieldsError
 from payouts.admin.client_import import IMPORT, import_view
+from payouts.admin.destinations import REQUEST_OF_CLIENT, waiting_change
 from payouts.models import Accumulation, AccumulationStatus, Client, ClientChange
-from payouts.services.clients import CHANGEABLE, DESTINATION, change_client, check_new, check_terms, create_client
+from payouts.services.clients import (
+    CHANGEABLE,
+    DESTINATION,
+    change_client,
+    check_new,
+    check_terms,
+    create_client,
+    errors_of,
+)
 
 _RECENT = 20
 _PLAIN_DECIMAL = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?")
+_LABELS = {"external_id": "Id", "payout_threshold_usd": "Payout threshold (USD)", "fee_percent": "Fee (%)"}
 _STALE = (
     "Nothing was saved: the client was changed since this page was opened, by somebody else or by a first click of yours."
     " Open it again; its changes stand below."
@@ -65,7 +77,7 @@ class ClientForm(_ClientModelForm):
 
     seen = forms.CharField(widget=forms.HiddenInput, required=False)
     reason = forms.CharField(
-        label="why",
+        label="Why",
         max_length=500,
         widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
         help_text="Goes into the history, with your name.",
@@ -73,6 +85,9 @@ class ClientForm(_ClientModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        for name, value in self.initial.items():
+            if isinstance(value, Decimal):
+                self.initial[name] = f"{value.normalize():f}"
         if self.instance.pk:
             self.initial["seen"] = _version(self.instance)
 
@@ -83,21 +98,16 @@ class ClientForm(_ClientModelForm):
             stands = Client.objects.select_for_update().get(pk=self.instance.pk)
             if given.get("seen") != _version(stands):
                 self.add_error(None, _STALE)
-        # What a form of its own fields has found wrong already is said once.
-        if not self.errors:
-            try:
-                self._check(given)
-            except InvalidFieldsError as refusal:
-                for error in refusal.errors:
-                    self.add_error(error.field, f"It {error.detail}.")
+        # All at once; what a field of its own has found wrong already is said once.
+        names = CHANGEABLE if self.instance.pk else ("external_id", *CHANGEABLE, *DESTINATION)
+        asked = Client(**{name: given[name] for name in names if name in given})
+        for error in errors_of(partial(check_terms if self.instance.pk else check_new, asked)):
+            if error.field not in self.errors:
+                self.add_error(error.field, f"It {error.detail}.")
         return given
 
-    def _check(self, given: dict[str, Any]) -> None:
-        terms = {name: given[name] for name in CHANGEABLE}
-        if self.instance.pk:
-            check_terms(Client(**terms))
-        else:
-            check_new(Client(external_id=given["external_id"], **terms, **{name: given[name] for name in DESTINATION}))
+    def validate_constraints(self) -> None:
+        """Not by the names of constraints: `clean` has said which field breaks which rule."""
 
 
 def _version(client: Client) -> str:
@@ -114,6 +124,7 @@ class ClientAdmin(ChangesByProof, ListAdmin[Client]):
         field("own_fee_percent", "fee_percent"),
         *fields("fee_percent_in_force", "created_at"),
     )
+    operations = (REQUEST_OF_CLIENT,)
     list_filter = ("strategy",)
     search_fields = ("=external_id", "name")
     search_help_text = "a client's id, or a part of its name"
@@ -122,6 +133,7 @@ class ClientAdmin(ChangesByProof, ListAdmin[Client]):
     form = ClientForm
     warn_unsaved_form = True
     change_form_before_template = "includes/client_seen.html"
+    change_form_outer_before_template = "includes/client_head.html"
     change_form_outer_after_template = "includes/client_sections.html"
     fieldsets = (
         (None, {"fields": (("external_id", "name"), ("strategy", "payout_threshold_usd"))}),
@@ -132,7 +144,12 @@ class ClientAdmin(ChangesByProof, ListAdmin[Client]):
 
     def get_urls(self) -> list[URLPattern]:
         importing = self.admin_site.admin_view(self.import_view)
-        return [path("import/", importing, name="payouts_client_import"), *super().get_urls()]
+        operating = self.admin_site.admin_view(self.operation_view)
+        return [
+            path("import/", importing, name="payouts_client_import"),
+            path("<int:pk>/do/<slug:name>/", operating, name="payouts_client_operate"),
+            *super().get_urls(),
+        ]
 
     def list_buttons(self, request: HttpRequest) -> list[Button]:
         mine = []
@@ -143,6 +160,15 @@ class ClientAdmin(ChangesByProof, ListAdmin[Client]):
     def import_view(self, request: HttpRequest) -> HttpResponse:
         """Clients from an uploaded file."""
         return import_view(request, place=self._place(self.opts.label_lower, self.page_url("changelist")))
+
+    def operation_view(self, request: HttpRequest, pk: int, name: str) -> HttpResponse:
+        """Ask for, then do, one of `operations`."""
+        client = get_object_or_404(Client, pk=pk)
+        operation = next((each for each in self.operations if each.name == name), None)
+        if operation is None:
+            raise Http404(f"nothing called {name}")
+        place = self._place(f"{self.opts.label_lower}:{pk}", self.page_url("change", pk))
+        return operate(request, operation=operation, obj=client, place=place)
 
     def has_delete_permission(self, request: HttpRequest, obj: Client | None = None) -> bool:
         return False
@@ -166,6 +192,7 @@ class ClientAdmin(ChangesByProof, ListAdmin[Client]):
     ) -> forms.Field | None:
         if isinstance(db_field, DecimalField):
             kwargs["form_class"] = PlainDecimalField
+        kwargs.setdefault("label", _LABELS.get(db_field.name))
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def changeform_view(
@@ -196,8 +223,18 @@ class ClientAdmin(ChangesByProof, ListAdmin[Client]):
         client = self.get_object(request, object_id)
         if client is not None and not self.has_view_permission(request, client):
             raise PermissionDenied
-        sections = [] if client is None else [_owed(client), _latest(client), _changes(client)]
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), "sections": sections})
+        mine: dict[str, Any] = {}
+        if client is not None:
+            offered = (
+                button(operation, client, self.page_url("operate", client.pk, operation.name), request.user)
+                for operation in self.operations
+            )
+            mine = {
+                "buttons": [each for each in offered if each is not None],
+                "waiting": waiting_change(client),
+                "sections": [_owed(client), _latest(client), _changes(client)],
+            }
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **mine})
 
     @admin.display(description="client", ordering="external_id")
     def client_id(self, client: Client) -> str:

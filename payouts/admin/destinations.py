@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django import forms
@@ -24,14 +25,14 @@ from payouts.models import Client, DestinationChange
 
 
 class DestinationForm(OperationForm):
-    """Whose destination, and which it shall be."""
+    """Where a client shall be paid."""
 
-    client = forms.ModelChoiceField(queryset=Client.objects.all(), widget=UnfoldAdminSelectWidget)
     wallet_address = forms.CharField(
         max_length=128, widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}), help_text="Where payouts go."
     )
     payout_currency = forms.CharField(max_length=16, initial="usdt", widget=UnfoldAdminTextInputWidget)
     payout_network = forms.CharField(max_length=16, initial="eth", widget=UnfoldAdminTextInputWidget)
+    field_order = ("client", "wallet_address", "payout_currency", "payout_network", "reason")
 
     def clean(self) -> dict[str, Any]:
         given = super().clean() or {}
@@ -45,9 +46,15 @@ class DestinationForm(OperationForm):
         return given
 
 
-def _request(_: None, actor: Actor, given: dict[str, Any]) -> Done:
+class ChosenDestinationForm(DestinationForm):
+    """Whose destination, and which it shall be."""
+
+    client = forms.ModelChoiceField(queryset=Client.objects.all(), widget=UnfoldAdminSelectWidget)
+
+
+def _request(client: Client, actor: Actor, given: dict[str, Any]) -> Done:
     change = services.request_destination_change(
-        client_id=given["client"].pk,
+        client_id=client.pk,
         wallet_address=given["wallet_address"],
         payout_currency=given["payout_currency"],
         payout_network=given["payout_network"],
@@ -62,11 +69,31 @@ REQUEST: Operation[None] = Operation(
     label="Change a client's destination",
     icon="edit_location_alt",
     permission="payouts.change_client",
+    form_class=ChosenDestinationForm,
+    consequence=lambda _: f"{_after_a_time()} What is sent to a wrong address is lost.",
+    run=lambda _, actor, given: _request(given["client"], actor, given),
+    is_grave=True,
+    needs_proof=True,
+)
+
+
+def waiting_change(client: Client) -> DestinationChange | None:
+    """The one that is asked for and not in force yet."""
+    return client.destination_changes.filter(applied_at__isnull=True, cancelled_at__isnull=True).first()
+
+
+REQUEST_OF_CLIENT: Operation[Client] = Operation(
+    name="destination",
+    label="Change its destination",
+    icon="edit_location_alt",
+    permission="payouts.change_client",
     form_class=DestinationForm,
-    consequence=lambda _: (
-        f"After {settings.DESTINATION_COOL_OFF_S} seconds the client's payouts go there, unless the change is"
-        " cancelled before. What is sent to a wrong address is lost."
+    consequence=lambda client: format_html(
+        "Now {} is paid in {}. {} What is sent to a wrong address is lost.", client, _place_of(client), _after_a_time()
     ),
+    initial=lambda client: {"payout_currency": client.payout_currency, "payout_network": client.payout_network},
+    why_not=lambda client: "A change waits already: cancel that one first." if waiting_change(client) else "",
+    seen=lambda client: client.wallet_address,
     run=_request,
     is_grave=True,
     needs_proof=True,
@@ -135,8 +162,8 @@ class DestinationChangeAdmin(ObjectAdmin[DestinationChange]):
                 facts(
                     "Change",
                     ("Client", linked(obj.client)),
-                    ("From", _place(obj.old_wallet_address, obj.old_payout_currency, obj.old_payout_network)),
-                    ("To", self.goes_to(obj)),
+                    ("From", _whole_place(obj.old_wallet_address, obj.old_payout_currency, obj.old_payout_network)),
+                    ("To", _whole_place(obj.wallet_address, obj.payout_currency, obj.payout_network)),
                     ("Why", obj.reason),
                     ("May take effect", cells.when(obj.effective_at)),
                     ("Took effect", cells.when(obj.applied_at)),
@@ -148,5 +175,19 @@ class DestinationChangeAdmin(ObjectAdmin[DestinationChange]):
         )
 
 
+def _after_a_time() -> str:
+    cool_off = cells.duration(timedelta(seconds=settings.DESTINATION_COOL_OFF_S))
+    return f"After {cool_off} its payouts go to the new place, unless the change is cancelled before."
+
+
+def _place_of(client: Client) -> SafeString:
+    return _whole_place(client.wallet_address, client.payout_currency, client.payout_network)
+
+
 def _place(address: str, currency: str, network: str) -> SafeString:
     return format_html("{} on {} {}", currency.upper(), network, cells.short(address))
+
+
+def _whole_place(address: str, currency: str, network: str) -> SafeString:
+    """With the whole address: whoever compares two must see what stands in the middle."""
+    return format_html('{} on {} <code class="s-whole">{}</code>', currency.upper(), network, address)

@@ -195,6 +195,34 @@ def test_f7_an_amount_in_the_form_is_written_plainly(admin_client: Browser, thre
     assert not Client.objects.exists()
 
 
+def test_a_form_names_every_field_that_is_wrong_at_once(admin_client: Browser) -> None:
+    wrong = {
+        "external_id": "has space",
+        "wallet_address": WALLET.lower(),
+        "payout_currency": "doge",
+        "payout_network": "eth",
+        "payout_threshold_usd": "1e3",
+        "fee_percent": "101",
+        "reason": "",
+    }
+
+    page = admin_client.post("/admin/payouts/client/add/", {**FORM, **wrong})
+
+    assert page.status_code == 200
+    assert set(page.context["adminform"].form.errors) == set(wrong) - {"payout_network"}
+    assert "Constraint" not in page.content.decode()
+    assert "It must be one that is paid on eth: dai, eth, usdc, usdt." in page.content.decode()
+    assert not Client.objects.exists()
+
+
+def test_a_form_shows_amounts_without_empty_digits(admin_client: Browser) -> None:
+    of = factories.client(fee_percent=Decimal("1.5"))
+
+    form = admin_client.get(f"/admin/payouts/client/{of.pk}/change/").context["adminform"].form
+
+    assert (form["payout_threshold_usd"].value(), form["fee_percent"].value()) == ("50", "1.5")
+
+
 def test_inc15_a_client_made_by_a_form_is_told_too(admin_client: Browser) -> None:
     made = {"external_id": "bakery", "wallet_address": WALLET, "payout_currency": "usdt", "payout_network": "eth"}
 

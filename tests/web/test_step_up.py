@@ -37,6 +37,7 @@ ASKED_FOR = {
     "hostpay.wallet": {"lift_halt"},
     "payouts.accumulation": {"unhold"},
     "payouts.apikey": {"create"},
+    "payouts.client": {"destination"},
     "payouts.destinationchange": {"request"},
     "payouts.failedtries": {"forget"},
     "payouts.webhookendpoint": {"create", "change", "rotate-secret"},
