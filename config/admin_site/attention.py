@@ -20,6 +20,7 @@ from hostpay.services.reconciling.runs import lines_of, worst_first
 from payouts.models import (
     Accumulation,
     AccumulationStatus,
+    DestinationChange,
     EndpointStatus,
     InboundEvent,
     NowPayment,
@@ -75,6 +76,7 @@ def attention() -> Attention:
         *_events(),
         _void_orders(),
         _now_payments(),
+        _destinations(),
         _failed_batches(),
         _webhooks(),
     )
@@ -252,26 +254,40 @@ def _now_payments() -> tuple[list[Item], tuple[str, str]]:
         Item(
             kind="NOWPayments",
             tone="wait",
-            sentence=f"Payment {payment} at NOWPayments: {payment.review_reason}",
+            sentence=f"Payment {payment} at NOWPayments{_question(payment)}",
             url=page_of(payment),
-            since=payment.review_since or payment.created_at,
+            since=payment.review_since or payment.status_changed_at,
             worth_usd=payment.valued_usd,
         )
-        for payment in asked
-    ]
-    items += [
-        Item(
-            kind="NOWPayments",
-            tone="wait",
-            sentence=f"Payment {payment} at NOWPayments is {payment.status} and not booked yet, and is tried again:"
-            f" {payment.last_error or 'no worker has come to it'}",
-            url=page_of(payment),
-            since=payment.status_changed_at,
-            worth_usd=payment.valued_usd,
-        )
-        for payment in waiting.order_by("status_changed_at")[: _MOST_OF_A_KIND - len(items)]
+        for payment in asked.union(waiting.order_by("status_changed_at")[:_MOST_OF_A_KIND], all=True)
     ]
     return items, ("payments at NOWPayments", list_of(NowPayment))
+
+
+def _question(payment: NowPayment) -> str:
+    if payment.review_reason:
+        return f": {payment.review_reason}"
+    why = payment.last_error or "no worker has come to it"
+    return f" is {payment.status} and not booked yet, and is tried again: {why}"
+
+
+def _destinations() -> tuple[list[Item], tuple[str, str]]:
+    """Where clients are to be paid soon, in one line: a change waits so that it is seen by who would not have meant it."""
+    pending = DestinationChange.objects.pending().select_related("client").order_by("effective_at", "pk")
+    waiting, where = list(pending[: _MOST_OF_A_KIND + 1]), list_of(DestinationChange)
+    if not waiting:
+        return [], ("destination changes", where)
+    first, others = waiting[0], len(waiting) - 1
+    more = f", and {others}{' or' if others == _MOST_OF_A_KIND else ''} more after it" if others else ""
+    item = Item(
+        kind="destination",
+        tone="wait",
+        sentence=f"Client {first.client.external_id} is to be paid elsewhere from {first.effective_at:%Y-%m-%d %H:%M} UTC"
+        f" on, asked by {first.requested_by}{more}: cancel what nobody meant.",
+        url=where if others else page_of(first),
+        since=first.created_at,
+    )
+    return [item], ("destination changes", where)
 
 
 def _failed_batches() -> tuple[list[Item], tuple[str, str]]:

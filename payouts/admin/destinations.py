@@ -10,7 +10,7 @@ from django.conf import settings
 from django.contrib import admin
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from config.lib.adminkit import cells
 from config.lib.adminkit.admins import ObjectAdmin
@@ -49,7 +49,19 @@ class DestinationForm(OperationForm):
 class ChosenDestinationForm(DestinationForm):
     """Whose destination, and which it shall be."""
 
-    client = forms.ModelChoiceField(queryset=Client.objects.all(), widget=UnfoldAdminSelectWidget)
+    # By its id: there can be thousands, and two of one name.
+    client = forms.CharField(
+        label="Client id",
+        max_length=64,
+        widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
+        help_text="Its whole id in the payment systems.",
+    )
+
+    def clean_client(self) -> Client:
+        found = Client.objects.filter(external_id=self.cleaned_data["client"]).first()
+        if found is None:
+            raise forms.ValidationError("No client has this id.", code="invalid")
+        return found
 
 
 def _request(client: Client, actor: Actor, given: dict[str, Any]) -> Done:
@@ -61,7 +73,7 @@ def _request(client: Client, actor: Actor, given: dict[str, Any]) -> Done:
         actor=actor,
         reason=given["reason"],
     )
-    return Done(message=f"{change.client} will be paid there from {change.effective_at:%Y-%m-%d %H:%M} UTC on.")
+    return Done(message=f"{_who(change)} will be paid there from {change.effective_at:%Y-%m-%d %H:%M} UTC on.")
 
 
 REQUEST: Operation[None] = Operation(
@@ -102,7 +114,7 @@ REQUEST_OF_CLIENT: Operation[Client] = Operation(
 
 def _cancel(change: DestinationChange, actor: Actor, given: dict[str, Any]) -> Done:
     services.cancel_destination_change(change_id=change.pk, actor=actor, reason=given["reason"])
-    return Done(message=f"Cancelled: {change.client} is paid where it was paid.")
+    return Done(message=f"Cancelled: {_who(change)} is paid where it was paid.")
 
 
 CANCEL: Operation[DestinationChange] = Operation(
@@ -110,7 +122,7 @@ CANCEL: Operation[DestinationChange] = Operation(
     label="Cancel the change",
     icon="cancel",
     permission="payouts.change_client",
-    consequence=lambda change: f"{change.client} goes on being paid at {change.old_wallet_address}.",
+    consequence=lambda change: f"{_who(change)} goes on being paid at {change.old_wallet_address}.",
     why_not=lambda change: "" if change.state == "pending" else f"It is {change.state}.",
     seen=lambda change: change.state,
     run=_cancel,
@@ -173,6 +185,12 @@ class DestinationChangeAdmin(ObjectAdmin[DestinationChange]):
                 ),
             ),
         )
+
+
+def _who(change: DestinationChange) -> str:
+    """The client, so that no other of its name is meant."""
+    client = change.client
+    return f"Client {client.external_id} ({client.name})" if client.name else f"Client {client.external_id}"
 
 
 def _after_a_time() -> str:
