@@ -15,6 +15,7 @@ from config.lib.spreadsheets import neutral_json
 # Of the module's own 131,072 characters a longer cell would end the file. No rule of a field lets such a cell pass, but
 # that is one line's fault.
 csv.field_size_limit(64 * 1024 * 1024)
+_REPORT_BEGINS: Final = b'{"line": '
 _NOT_UTF8: Final = "The line is not UTF-8: save the file as UTF-8, or mend the line."
 
 
@@ -80,7 +81,7 @@ class RefusalReport:
     report of an earlier run goes: it would tell of lines that were not refused this time.
 
     Raises:
-        UnreadableFileError: it would be written over the file it is about.
+        UnreadableFileError: it would be written over the file it is about, or over one that is no such report.
         OSError: it cannot be written there.
     """
 
@@ -88,6 +89,10 @@ class RefusalReport:
         if path.exists() and path.samefile(about):
             raise UnreadableFileError(
                 f"The report of what is refused would be written over {about}: name another file."
+            )
+        if path.exists() and not _is_report(path):
+            raise UnreadableFileError(
+                f"{path} stands there already and is no report of refused lines: name another file."
             )
         path.unlink(missing_ok=True)
         self.path = path
@@ -102,6 +107,12 @@ class RefusalReport:
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
+
+
+def _is_report(path: Path) -> bool:
+    """Whether it begins as a report does; an empty one is nothing to be lost either."""
+    with path.open("rb") as file:
+        return file.read(len(_REPORT_BEGINS)) in {b"", _REPORT_BEGINS}
 
 
 def _csv_lines(file: IO[str], field_names: Collection[str]) -> Iterator[Line]:

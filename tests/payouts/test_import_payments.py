@@ -189,7 +189,7 @@ def test_what_came_before_a_line_that_ends_the_table_is_recorded(tmp_path: Path)
 def test_a_report_is_of_this_run_and_never_written_over_the_file(tmp_path: Path) -> None:
     client()
     path = written(tmp_path, "export.jsonl", lines_of(payment()))
-    report = written(tmp_path, "export.jsonl.refused.jsonl", "what an earlier run refused")
+    report = written(tmp_path, "export.jsonl.refused.jsonl", '{"line": 7, "code": "unknown_client", "why": "x"}\n')
 
     with pytest.raises(CommandError, match="would be written over"):
         run(path, report=path)
@@ -197,6 +197,20 @@ def test_a_report_is_of_this_run_and_never_written_over_the_file(tmp_path: Path)
 
     assert path.read_text() == lines_of(payment())
     assert not report.exists()
+
+
+def test_a_report_is_not_written_over_what_is_none(tmp_path: Path) -> None:
+    client()
+    path = written(tmp_path, "export.jsonl", lines_of(payment()))
+    books = written(tmp_path, "books-of-2025.csv", "line,code\n")
+
+    with pytest.raises(CommandError, match=r"books-of-2025\.csv stands there already and is no report"):
+        run(path, report=books)
+
+    assert books.read_text() == "line,code\n"
+    assert not Accumulation.objects.exists()
+    run(path, report=written(tmp_path, "empty", ""))
+    assert Accumulation.objects.exists()
 
 
 def test_nothing_is_imported_while_the_intake_is_paused(tmp_path: Path) -> None:
