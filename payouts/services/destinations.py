@@ -14,7 +14,8 @@ from config.lib.problems import FieldError, InvalidFieldsError
 
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _TRON_PREFIX = b"\x41"
-_NOBODY = "0x" + "0" * 40
+# Well-formed, and without a key: the address of zeros on each kind of network. Solana's is its system program.
+_NOBODYS = frozenset({"0x" + "0" * 40, "T9yD14Nj9j7xAB4dbGeiX9h8unkKHxuWwb", "1" * 32})
 # On these a payment needs a memo (or tag) beside the address, and without it is somebody else's.
 _MEMO_NETWORKS = frozenset({"xrp", "xlm", "ton", "eos", "atom", "hbar", "bnb", "algo", "stx", "kava", "xem", "iost"})
 
@@ -44,7 +45,7 @@ def check_destination(*, wallet_address: str, payout_currency: str, payout_netwo
             errors.append(FieldError("payout_currency", "unsupported", rule))
         if not network.is_address(wallet_address):
             errors.append(FieldError("wallet_address", "invalid", network.rule))
-        elif wallet_address in {settings.HOST_WALLET_ADDRESS, settings.USDT_CONTRACT_ADDRESS, _NOBODY}:
+        elif wallet_address in {settings.HOST_WALLET_ADDRESS, settings.USDT_CONTRACT_ADDRESS, *_NOBODYS}:
             errors.append(FieldError("wallet_address", "not_a_client", "belongs to no client: it is ours, or nobody's"))
     if errors:
         raise InvalidFieldsError(errors)

@@ -74,6 +74,20 @@ def test_it_makes_a_client_who_can_be_paid_at_once(call: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("address", "network"),
+    [("0x" + "0" * 40, "eth"), ("1" * 32, "sol"), ("T9yD14Nj9j7xAB4dbGeiX9h8unkKHxuWwb", "trx")],
+)
+def test_it_refuses_the_address_of_nobody_on_each_network(call: Any, address: str, network: str) -> None:
+    answer = call("POST", URL, new(wallet_address=address, payout_network=network))
+
+    assert answer.status_code == 400
+    assert [(error["field"], error["code"]) for error in answer.json()["errors"]] == [
+        ("wallet_address", "not_a_client")
+    ]
+    assert not Client.objects.exists()
+
+
+@pytest.mark.parametrize(
     ("changes", "field"),
     [
         ({"wallet_address": WALLET.lower()}, "wallet_address"),
