@@ -9,6 +9,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from decimal import ROUND_DOWN, Decimal
@@ -23,16 +24,18 @@ from standardwebhooks import Webhook
 
 from batches import services as batches
 from batches.models import BatchConversion, BatchStatus
+from config.lib.audit import command
 from config.lib.errors import SluiceError, TransientError
 from config.lib.money import ETH, USDT, from_units
 from hostpay import gateways
 from hostpay.models import Context, HostPayment, Transaction, TransactionStatus
 from hostpay.services import latest_payment
-from payouts.models import Accumulation, AccumulationStatus, Client, Strategy
+from payouts.models import Accumulation, AccumulationStatus, Client
+from payouts.services import ClientExistsError, create_client
 
 _Read = TypeVar("_Read")
 _CLIENTS = ("demo-bakery", "demo-bookshop", "demo-radio")
-_DEMO_WALLET = "0x00000000000000000000000000000000000dE300"
+_DEMO_WALLET = "0x00000000000000000000000000000000000De300"
 # Small, uneven sums, as they come in.
 _AMOUNTS_USD = tuple(map(Decimal, ("1.35", "4.85", "2.50", "9.70", "0.60", "7.77", "3.33", "12.01", "5.05", "2.01")))
 _PATIENCE_S = 30
@@ -114,18 +117,20 @@ def run(*, base_url: str, payments: int, timeout_s: int, eth_usd: Decimal, say: 
 
 def make_clients() -> list[Client]:
     """The clients whose customers pay in the sandbox, as they are or as new."""
-    return [
-        Client.objects.get_or_create(
+    return [_client(external_id) for external_id in _CLIENTS]
+
+
+def _client(external_id: str) -> Client:
+    with suppress(ClientExistsError):
+        create_client(
             external_id=external_id,
-            defaults={
-                "name": external_id.replace("-", " ").title(),
-                "strategy": Strategy.THRESHOLD,
-                "wallet_address": _DEMO_WALLET,
-                "payout_threshold_usd": Decimal(100),
-            },
-        )[0]
-        for external_id in _CLIENTS
-    ]
+            name=external_id.replace("-", " ").title(),
+            wallet_address=_DEMO_WALLET,
+            payout_threshold_usd=Decimal(100),
+            actor=command("demo"),
+            reason="a shop of the sandbox",
+        )
+    return Client.objects.get(external_id=external_id)
 
 
 def _amounts(count: int) -> Iterator[Decimal]:

@@ -15,6 +15,7 @@ from django.core.management import call_command
 from django.db import IntegrityError, connection, transaction
 from django.test import Client as Browser
 
+from config.demo import make_clients
 from config.lib import clock
 from payouts.models import Client, ClientChange
 from payouts.services import create_api_key
@@ -233,6 +234,16 @@ def test_inc15_a_client_made_by_a_form_is_told_too(admin_client: Browser) -> Non
     assert "It must be one whose addresses we can check" in refused.content.decode()
     assert Client.objects.get().external_id == "bakery"
     assert ("wallet_address", "", WALLET, "ticket 7") in rows()
+
+
+def test_inc15_the_clients_of_the_sandbox_begin_with_a_history_and_are_made_once() -> None:
+    first, again = make_clients(), make_clients()
+
+    assert first == again == list(Client.objects.order_by("pk"))
+    assert (
+        ClientChange.objects.filter(client=first[0], field="wallet_address", reason="a shop of the sandbox").count()
+        == 1
+    )
 
 
 def test_inc15_a_change_by_an_import_is_a_row_with_its_reason(tmp_path: Path) -> None:
