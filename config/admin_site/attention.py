@@ -199,7 +199,7 @@ def _events() -> list[tuple[list[Item], tuple[str, str]]]:
             Item(
                 kind=f"delivery {event.outcome}",
                 tone="bad" if event.outcome == Outcome.FAILED else "wait",
-                sentence=f"Delivery {event}: {event.error or event.get_outcome_display()}",
+                sentence=f"{_of(event)}: {event.error or event.get_outcome_display()}",
                 url=page_of(event),
                 since=event.received_at,
             )
@@ -208,6 +208,12 @@ def _events() -> list[tuple[list[Item], tuple[str, str]]]:
         (items[outcome], (name, list_of(InboundEvent, f"unsettled=yes&outcome__exact={outcome}")))
         for outcome, name in _DELIVERIES.items()
     ]
+
+
+def _of(event: InboundEvent) -> str:
+    """What its sender knows it by: the payment, where the body names one and the error does not."""
+    named = event.named_payment_id
+    return f"Payment {named} of {event.source}" if named and named not in event.error else f"Delivery {event}"
 
 
 _DELIVERIES = {

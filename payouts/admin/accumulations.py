@@ -187,7 +187,7 @@ class AccumulationAdmin(ObjectAdmin[Accumulation]):
     def page(self, _request: HttpRequest, obj: Accumulation) -> Page:
         received = obj.converted_usdt_amount
         return Page(
-            headline=format_html("Payment {}", cells.short(obj.payment_id)),
+            headline=format_html("Payment {}", cells.whole(obj.payment_id)),
             pills=(cells.pill(obj.status),),
             subline=format_html(
                 "of {} to client {}, recorded {}", obj.user_id, linked(obj.client), cells.when(obj.created_at)

@@ -146,7 +146,7 @@ class NowPaymentAdmin(ObjectAdmin[NowPayment]):
 
     def page(self, _request: HttpRequest, obj: NowPayment) -> Page:
         return Page(
-            headline=format_html("Payment {} at NOWPayments", cells.short(obj.payment_id)),
+            headline=format_html("Payment {} at NOWPayments", cells.whole(obj.payment_id)),
             pills=(self.state(obj),),
             subline=format_html("first heard of {}", cells.when(obj.created_at)),
             alarm=obj.review_reason,

@@ -41,6 +41,7 @@ class ApiKey(models.Model):
     uses_in_minute = models.PositiveIntegerField(default=0, help_text="Requests in that minute, for the limit.")
 
     class Meta:
+        verbose_name = "API key"
         ordering = ("-created_at", "-id")
         constraints = (
             models.CheckConstraint(condition=Q(secret_sha256__regex=r"^[0-9a-f]{64}$"), name="api_key_is_hashed"),  # noqa: S106 (a pattern)

@@ -89,6 +89,9 @@ class InboundEvent(models.Model):
 
     class Meta:
         ordering = ("-id",)
+        # As operators and their lists call it.
+        verbose_name = "delivery"
+        verbose_name_plural = "deliveries"
         constraints = (
             models.CheckConstraint(condition=Q(verdict__in=Verdict.values), name="inbound_event_verdict_is_known"),
             models.CheckConstraint(condition=Q(outcome__in=Outcome.values), name="inbound_event_outcome_is_known"),

@@ -112,7 +112,10 @@ def test_the_oldest_stand_first_and_no_more_than_fifty_of_a_kind() -> None:
 
     found = attention()
 
-    assert [item.sentence.split(":")[0] for item in found.items][:2] == ["Delivery api event-0", "Delivery api event-1"]
+    assert [item.sentence.split(":")[0] for item in found.items][:2] == [
+        "Payment payment-0 of api",
+        "Payment payment-1 of api",
+    ]
     assert found.count_text == "50+"
     (more,) = found.more
     assert more[0] == "refused deliveries"

@@ -17,6 +17,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from unfold.paginator import InfinitePaginator
 
 from config.lib.adminkit import cells
@@ -71,6 +72,8 @@ class ListAdmin(ModelAdmin[M]):
             request,
             {
                 **(extra_context or {}),
+                # Django's own asks to select something.
+                "title": capfirst(str(self.opts.verbose_name_plural)),
                 "list_buttons": [*self.list_buttons(request), *self._export_buttons(request)],
                 "explanation": self.explanation,
             },

@@ -197,6 +197,11 @@ def short(value: str | None, *, link: str = "") -> SafeString:
     return format_html('<span class="s-id">{}{}</span>', code, copy_button(value))
 
 
+def whole(value: str) -> SafeString:
+    """An id in full, with a button that copies it: where it is a page's name, two that look the same must not be."""
+    return format_html('<code class="s-whole">{}</code>{}', value, copy_button(value))
+
+
 def copy_button(value: str) -> SafeString:
     """A button that copies `value`; hidden where there is no script."""
     return format_html(

@@ -105,11 +105,12 @@ class History(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Raw(Section):
-    """A document as it came, folded away."""
+    """A document as it came, folded away unless it `is_open`."""
 
     template_name: ClassVar[str] = "includes/raw.html"
 
     text: str
+    is_open: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
