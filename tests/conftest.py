@@ -172,6 +172,8 @@ def world(
     # Its orders of earlier tests would be orders of ours that new books do not know.
     sandbox_exchange.reset()
     _confirm_the_past_of(prepared.host_wallet_address, anvil)
+    # Tests before this one may have reorganised the chain.
+    anvil.set_clock()
     yield World(
         anvil=anvil,
         exchange=sandbox_exchange,

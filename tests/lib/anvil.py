@@ -103,6 +103,11 @@ class Anvil:
     def revert(self, mark: str) -> None:
         if self.rpc("evm_revert", mark) is not True:
             raise RuntimeError(f"anvil has no snapshot {mark}")
+        self.set_clock()
+
+    def set_clock(self) -> None:
+        """Let its clock be ours again: a revert and a reorganisation leave it where it was in the block they go back to."""
+        self.rpc("evm_setTime", hex(int(time.time())))
 
     def __enter__(self) -> Self:
         return self.start()
