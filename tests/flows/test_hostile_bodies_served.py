@@ -16,12 +16,13 @@ import pytest
 from django.db import connection
 
 from config.stack.parts import python, serves
-from config.stack.ports import HOST, free_port
+from config.stack.ports import HOST
 from hostpay.models import HostPayment
 from payouts.models import Accumulation, InboundEvent
 from payouts.services import create_api_key
 from tests.factories import ACTOR
 from tests.flows.test_hostile_bodies import POSTED
+from tests.lib.ports import own_port
 from tests.lib.servers import running
 from tests.payouts.sending import signed_headers
 
@@ -36,7 +37,7 @@ WORKERS = 1
 @pytest.fixture(scope="module")
 def web(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]:
     """gunicorn on the tests' database, with the options of the stack: its port, and the pid of its one worker."""
-    port, folder = free_port(), tmp_path_factory.mktemp("web")
+    port, folder = own_port(), tmp_path_factory.mktemp("web")
     environment = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "tests.lib.served",

@@ -42,7 +42,7 @@ def test_a_process_without_the_key_cannot_sign_and_has_no_code_for_it(tmp_path: 
         env={"PATH": os.environ["PATH"], "HOME": os.fspath(tmp_path), "STATE": os.fspath(tmp_path), "MODE": "sandbox"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 

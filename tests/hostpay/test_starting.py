@@ -49,7 +49,7 @@ def run(*arguments: str, world: World, state: Path, key: bool, **changes: str) -
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 

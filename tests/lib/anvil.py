@@ -7,9 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from config.stack.ports import free_port
 from hostpay.sandbox import anvil
 from hostpay.sandbox.rpc import RECEIPT_POLL_S, RECEIPT_TIME_LIMIT_S, Node, NodeAwayError
+from tests.lib.ports import own_port
 
 START_TIME_LIMIT_S = 120
 STOP_TIME_LIMIT_S = 60
@@ -27,7 +27,7 @@ class Anvil:
         self.home = home
         self.block_time_s = block_time_s
         self.state_file = state_file
-        self.port = free_port()
+        self.port = own_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._node = Node(self.rpc_url)
 

@@ -9,8 +9,8 @@ from typing import Any, Self
 
 import httpx
 
-from config.stack.ports import free_port
 from hostpay.sandbox.prepare import Sandbox, prepare
+from tests.lib.ports import own_port
 
 START_TIME_LIMIT_S = 120
 STOP_TIME_LIMIT_S = 60
@@ -29,7 +29,7 @@ class SandboxExchange:
         self.api_key = api_key
         self.other_api_key = f"{api_key}-of-somebody-else"
         self.flags = flags
-        self.port = free_port()
+        self.port = own_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._sandbox: Sandbox | None = None
         self.http = httpx.Client(

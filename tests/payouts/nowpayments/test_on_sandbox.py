@@ -17,10 +17,11 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 from pytest_django import Settings
 
-from config.stack.ports import answers, free_port
+from config.stack.ports import answers
 from payouts import gateways
 from payouts.models import Accumulation, InboundEvent, NowPayment, Outcome
 from payouts.services import advance_payment, due_payments, ingest_payment
+from tests.lib.ports import own_port
 from tests.lib.servers import running
 from tests.payouts.nowpayments.sending import ACTOR, URL, work
 from tests.payouts.sending import client
@@ -37,7 +38,7 @@ def sandbox(live_server: Any, settings: Settings, tmp_path: Path) -> Iterator[ht
     """The provider, quick, with its notifications going to this test's own web server."""
     settings.NOWPAYMENTS_IPN_SECRETS = [SECRET]
     settings.NOWPAYMENTS_API_KEY = API_KEY
-    port = free_port()
+    port = own_port()
     settings.NOWPAYMENTS_API_URL = f"http://127.0.0.1:{port}"
     gateways.nowpayments.cache_clear()
     command = [sys.executable, "-m", "hostpay.sandbox.nowpayments", "--port", str(port), "--step-s", "0.05"]
