@@ -1,4 +1,4 @@
-"""Logging in: who guesses has to wait, longer each time, and learns nothing by it."""
+"""Logging in, and changing what one logs in with: who guesses has to wait, longer each time, and learns nothing by it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
+from django.http import HttpRequest
 from django.utils.translation import ngettext
 
+from config.admin_site import step_up
 from payouts.services import forgive_login, take_turn_to_log_in
 
-# unfold ships no types: to the type checker its form is Django's, which it inherits.
+# unfold ships no types: to the type checker its forms are Django's, which they inherit.
 if TYPE_CHECKING:
     from django.contrib.admin.forms import AdminAuthenticationForm as AuthenticationForm
+    from django.contrib.auth.forms import PasswordChangeForm
 else:
+    from unfold.forms import AdminOwnPasswordChangeForm as PasswordChangeForm
     from unfold.forms import AuthenticationForm
 
 logger = logging.getLogger(__name__)
@@ -40,4 +44,19 @@ class LoginForm(AuthenticationForm):
         if self.get_user() is not None:
             forgive_login(username=username, address=address)
             logger.info("logged in", extra={"user": username})
+        return given
+
+
+class OwnPasswordForm(PasswordChangeForm):
+    """Django's; but the old password is as slow to guess here as anywhere."""
+
+    def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._request = request
+
+    def clean_old_password(self) -> str:
+        given: str = self.cleaned_data["old_password"]
+        why_not = step_up.prove(self._request, given)
+        if why_not:
+            raise ValidationError(why_not, code="not_proved")
         return given

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from django.contrib.auth.views import PasswordChangeView
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 
 from config.admin_site import step_up
 from config.lib.adminkit.operations import OPERATE
@@ -48,6 +50,16 @@ class SluiceAdminSite(AdminSite):
         if request.method == "POST" and response.status_code == HTTPStatus.FOUND:
             step_up.remember_proof(request)
         return response
+
+    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        from config.admin_site.login import OwnPasswordForm  # noqa: PLC0415 (forms want the settings)
+
+        request.current_app = self.name
+        return PasswordChangeView.as_view(
+            form_class=partial(OwnPasswordForm, request),
+            success_url=reverse(f"{self.name}:password_change_done"),
+            extra_context={**self.each_context(request), **(extra_context or {})},
+        )(request)
 
     def each_context(self, request: Any) -> dict[str, Any]:
         from hostpay.admin.stops import stops  # noqa: PLC0415

@@ -163,6 +163,37 @@ def test_old_failures_are_forgotten() -> None:
         assert forget_failed_tries() == 2
 
 
+def test_f73_a_session_that_was_left_open_is_no_place_to_guess_its_owners_password() -> None:
+    browser = Browser(REMOTE_ADDR="192.0.2.1")
+    browser.post("/admin/login/", {"username": "anna", "password": PASSWORD})
+
+    def change(old: str) -> Any:
+        new = {"new_password1": "an evil pass phrase", "new_password2": "an evil pass phrase"}
+        return browser.post("/admin/password_change/", {"old_password": old, **new})
+
+    guesses = [change("guess") for _ in range(5)]
+    late = change(PASSWORD)
+
+    assert {answer.context["form"].errors["old_password"][0] for answer in guesses} == {"This is not your password."}
+    assert late.context["form"].errors["old_password"] == ["Too many tries. Wait 1 minute."]
+    assert User.objects.get().check_password(PASSWORD)
+
+
+def test_who_knows_the_old_password_changes_it_and_stays_logged_in() -> None:
+    browser = Browser(REMOTE_ADDR="192.0.2.1")
+    browser.post("/admin/login/", {"username": "anna", "password": PASSWORD})
+    new = "another long pass phrase"
+    assert 'name="old_password"' in browser.get("/admin/password_change/").content.decode()
+
+    answer = browser.post(
+        "/admin/password_change/", {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
+    )
+
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/admin/password_change/done/")
+    assert User.objects.get().check_password(new)
+    assert browser.get("/admin/").status_code == 200
+
+
 def test_an_operator_lets_somebody_try_again_at_once() -> None:
     operator = Browser()
     operator.force_login(User.objects.get())
