@@ -12,6 +12,7 @@ from django.db.models import Q, QuerySet
 from config.lib import clock
 from config.lib.audit import Actor
 from config.lib.errors import RefusedError, SluiceError
+from config.lib.exact_json import InexactJsonError, loads_exact
 from hostpay.services import PausedError
 from payouts.models import NOWPAYMENTS_SOURCE, Accumulation, BodyState, InboundEvent, Outcome, Verdict
 from payouts.services.facts import read_facts
@@ -58,6 +59,8 @@ def why_not_replayed(event: InboundEvent) -> str:
             " in the books or left as it is. Its sender may send it again."
         )
     if event.verdict == Verdict.VALID and event.outcome in REPLAYABLE:
+        if event.outcome == Outcome.REFUSED and _is_list(event):
+            return f"Event {event.pk} is a list that was refused as a whole: only its sender can mend it. {event.error}"
         return ""
     return (
         f"Event {event.pk} is {event.get_verdict_display()}, {event.get_outcome_display()}; only an authentic delivery"
@@ -127,6 +130,17 @@ def _carry_out(event_id: int, actor: Actor) -> bool:
     finally:
         InboundEvent.objects.filter(pk=event_id).update(replay_at=clock.now() if is_paused else None)
     return not is_paused
+
+
+def _is_list(event: InboundEvent) -> bool:
+    """Whether it is a request of many payments; those of one that was processed are deliveries of their own."""
+    if event.source == NOWPAYMENTS_SOURCE:
+        return False
+    try:
+        content = loads_exact(bytes(event.body))
+    except InexactJsonError:
+        return False
+    return isinstance(content, list) or (isinstance(content, dict) and "payments" in content)
 
 
 def _is_recorded(event: InboundEvent) -> bool:

@@ -19,6 +19,7 @@ from payouts.services import (
     acknowledge_events,
     ask_for_replays,
     carry_out_replays,
+    replay_event,
     replayable_events,
     unsettled_events,
     waiting_replays,
@@ -173,3 +174,21 @@ def test_all_that_match_are_left_as_they_are() -> None:
 
     assert list(unsettled_events().order_by("pk")) == [a, b]
     assert InboundEventStatusChange.objects.get().reason == "left as it is: a test"
+
+
+def test_a_list_that_was_refused_whole_is_not_read_as_one_payment() -> None:
+    send_bulk({"payments": [payment()] * 5001})
+    event = InboundEvent.objects.get()
+    why = event.error
+
+    with pytest.raises(RefusedError, match=r"only its sender can mend it. payments: must hold 1 to 5000 payments"):
+        replay_event(event_id=event.pk, actor=ACTOR)
+
+    event.refresh_from_db()
+    assert (event.error, event.attempts) == (why, 1)
+    assert not event.status_changes.exists()
+    # One of its payments, which is a delivery of its own, is processed again.
+    send_bulk({"payments": [payment(client_id="shop-1")]}, event_id="event-2")
+    client("shop-1")
+    (alone,) = [each for each in replayable_events() if each.named_client_id == "shop-1"]
+    assert replay_event(event_id=alone.pk, actor=ACTOR) is not None
