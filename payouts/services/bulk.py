@@ -168,7 +168,7 @@ def _terms_of(external_ids: set[str]) -> dict[str, Terms]:
 def _draft_of(facts: PaymentFacts, terms: Mapping[str, Terms]) -> Draft | SluiceError:
     of = terms.get(facts.client_id)
     if of is None:
-        return UnknownClientError(f"No client has the id {facts.client_id}. The delivery is kept and can be replayed.")
+        return UnknownClientError(facts.client_id)
     try:
         return draft_of(facts, of)
     except AmountTooSmallError as refusal:

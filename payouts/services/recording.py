@@ -47,6 +47,10 @@ class UnknownClientError(SluiceError):
 
     code = "unknown_client"
 
+    def __init__(self, external_id: str, *, next_step: str = "The delivery is kept and can be replayed.") -> None:
+        self.external_id = external_id
+        super().__init__(f"No client has the id {external_id}. {next_step}")
+
 
 class ConflictingPaymentError(SluiceError):
     """The same payment was recorded with other content; what was recorded stands."""
@@ -172,7 +176,7 @@ def _look_up(external_id: str) -> Terms:
         row = cursor.fetchone()
     refuse_if_paused(Switch.INTAKE)
     if row is None:
-        raise UnknownClientError(f"No client has the id {external_id}. The delivery is kept and can be replayed.")
+        raise UnknownClientError(external_id)
     version, is_listened_for, *terms = row
     if len(_seen) >= _MOST_SEEN:
         _seen.clear()

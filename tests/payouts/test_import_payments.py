@@ -143,7 +143,7 @@ def test_a_table_must_name_fields(tmp_path: Path, header: str) -> None:
 
 def test_it_says_that_a_file_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="cannot be read"):
-        run(tmp_path / "none.csv")
+        run(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["latin.jsonl", "latin.csv"])
@@ -220,3 +220,19 @@ def test_nothing_is_imported_while_the_intake_is_paused(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="0 lines were done"):
         run(written(tmp_path, "export.jsonl", lines_of(payment())))
     assert not Accumulation.objects.exists()
+
+
+def test_a_payment_of_a_file_whose_client_is_missing_is_not_said_to_be_kept(tmp_path: Path) -> None:
+    path = written(tmp_path, "export.jsonl", lines_of(payment(client_id="shop-7")))
+
+    with pytest.raises(CommandError, match="1 lines were refused"):
+        run(path)
+
+    (line,) = (tmp_path / "export.jsonl.refused.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(line)["why"] == "No client has the id shop-7. Add the client, and import the file again."
+    assert not InboundEvent.objects.exists()
+
+
+def test_a_file_that_is_not_there_is_said_not_to_be_there(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match=r"^There is no file .*nothing\.csv\.$"):
+        run(tmp_path / "nothing.csv")

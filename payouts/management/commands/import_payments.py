@@ -17,6 +17,7 @@ from config.lib.shell import shell_actor
 from hostpay.services import PausedError
 from payouts.services.bulk import Ended, record_payments
 from payouts.services.facts import FIELD_NAMES
+from payouts.services.recording import UnknownClientError
 from payouts.services.voiding import SOURCE_RULE, is_source
 
 _AT_ONCE = 1000
@@ -58,6 +59,8 @@ class Command(BaseCommand):
                 counted = self._import(file, source, refused, is_csv=path.suffix.lower() == ".csv")
         except UnreadableFileError as error:
             raise CommandError(f"{path}: {error} What came before is recorded.") from None
+        except FileNotFoundError as error:
+            raise CommandError(f"There is no file {error.filename}.") from None
         except OSError as error:
             raise CommandError(f"{path} cannot be read to its end: {error}. What came before is recorded.") from None
         self._tell(counted, report)
@@ -92,6 +95,9 @@ def _recorded(chunk: list[Line], source: str, refused: RefusalReport) -> Counter
     counted: Counter[str] = Counter()
     for line in chunk:
         end = line.item if isinstance(line.item, SluiceError) else by_line[line.number]
+        if isinstance(end, UnknownClientError):
+            # Of a file nothing is kept but what is recorded.
+            end = UnknownClientError(end.external_id, next_step="Add the client, and import the file again.")
         if isinstance(end, SluiceError):
             refused.add(line.number, end)
             counted["refused"] += 1

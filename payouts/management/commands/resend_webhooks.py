@@ -44,7 +44,10 @@ class Command(BaseCommand):
         for pk in events:
             try:
                 delivery = resend_delivery(delivery_id=pk, actor=shell_actor(), reason=reason)
-            except (WebhookDelivery.DoesNotExist, RefusedError) as error:
+            except WebhookDelivery.DoesNotExist:
+                self.stderr.write(f"event {pk}: there is none.")
+                refused += 1
+            except RefusedError as error:
                 self.stderr.write(f"event {pk}: {error}")
                 refused += 1
             else:
@@ -55,9 +58,11 @@ class Command(BaseCommand):
     def _resend_failed(self, endpoint: int, since: datetime, reason: str) -> None:
         try:
             count = resend_failed(endpoint_id=endpoint, since=since, actor=shell_actor(), reason=reason)
-        except (WebhookEndpoint.DoesNotExist, RefusedError) as error:
+        except WebhookEndpoint.DoesNotExist:
+            raise CommandError(f"endpoint {endpoint}: there is none.") from None
+        except RefusedError as error:
             raise CommandError(f"endpoint {endpoint}: {error}") from None
-        self.stdout.write(f"{count} events will be sent again.")
+        self.stdout.write(f"{count} {'event' if count == 1 else 'events'} will be sent again.")
 
 
 def _since(text: str | None) -> datetime:

@@ -30,7 +30,10 @@ class Command(BaseCommand):
         for pk in options["endpoints"]:
             try:
                 endpoint = try_endpoint(endpoint_id=pk, actor=shell_actor(), reason=options["reason"])
-            except (WebhookEndpoint.DoesNotExist, RefusedError) as error:
+            except WebhookEndpoint.DoesNotExist:
+                self.stderr.write(f"endpoint {pk}: there is none.")
+                refused += 1
+            except RefusedError as error:
                 self.stderr.write(f"endpoint {pk}: {error}")
                 refused += 1
             else:

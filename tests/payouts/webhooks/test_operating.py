@@ -287,7 +287,7 @@ def test_the_command_has_failing_endpoints_tried_now() -> None:
     made.refresh_from_db()
     assert made.next_attempt_at <= timezone.now()
     assert said.getvalue() == f"endpoint {made.pk}: what waits for shop is tried now.\n"
-    assert f"endpoint {10**9}" in wrong.getvalue()
+    assert f"endpoint {10**9}: there is none.\n" in wrong.getvalue()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -376,12 +376,12 @@ def test_the_command_sends_single_events_and_all_of_an_endpoint() -> None:
     for options in ({}, {"since": "yesterday"}):
         with pytest.raises(CommandError):
             call_command("resend_webhooks", *([] if options else [1]), endpoint=made.pk, reason="x", **options)
-    with pytest.raises(CommandError, match="endpoint 999999"):
+    with pytest.raises(CommandError, match="endpoint 999999: there is none"):
         call_command("resend_webhooks", endpoint=999999, reason="x")
 
     assert "will be sent again" in said.getvalue()
     assert "2 events will be sent again." in said.getvalue()
-    assert f"event {10**9}" in wrong.getvalue()
+    assert f"event {10**9}: there is none.\n" in wrong.getvalue()
     assert [state for _, _, state in outbox()] == ["waiting"] * 3
 
 
