@@ -90,8 +90,18 @@ def refuse(*, payment: NowPayment, refusal: SluiceError, actor: Actor) -> None:
         NowPayment.objects.filter(pk=row.pk).update(last_error=str(refusal)[:2000])
         open_review(payment=row, actor=actor, cause=ReviewCause.REFUSED, reason=str(refusal)[:1000])
         NowPayment.objects.filter(pk=row.pk).update(next_action_at=None)
-        InboundEvent.objects.filter(pk=row.event_id).update(outcome=Outcome.REFUSED, error=str(refusal)[:2000])
+        InboundEvent.objects.filter(pk=row.event_id).update(
+            outcome=Outcome.REFUSED, error=str(refusal)[:2000], named_client_id=_client_named_by(row)
+        )
     count_refusals(source=NOWPAYMENTS_SOURCE, codes=[refusal.code])
+
+
+def _client_named_by(payment: NowPayment) -> str:
+    """As what is refused can be found by; empty if the order id names none."""
+    try:
+        return read_reference(payment.order_id).client_id
+    except BadReferenceError:
+        return ""
 
 
 def take_back(*, payment: NowPayment, actor: Actor) -> None:

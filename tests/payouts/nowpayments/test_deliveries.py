@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.core.management import call_command
 
 from config.admin_site.attention import attention
 from config.lib import clock
@@ -41,6 +42,24 @@ def test_notifications_are_processed_again_too() -> None:
         ("refused", "refused"),
         ("refused", "recorded"),
     ]
+
+
+def test_what_waits_for_a_client_is_processed_again_by_the_clients_id() -> None:
+    tell()
+    tell(payment_id=2, order_id="client-2:user-1")
+    tell(payment_id=3, order_id="nobody")
+    client()
+
+    call_command("replay_inbox", client_id="client-1", verbosity=0)
+
+    assert Accumulation.objects.get().payment_id == "5524759814"
+    assert list(InboundEvent.objects.order_by("pk").values_list("named_client_id", flat=True)) == [
+        "client-1",
+        "client-2",
+        "",
+    ]
+    found = Which(client_id="client-2").among(InboundEvent.objects.all())
+    assert [event.event_id for event in found] == ["2"]
 
 
 def test_a_notification_keeps_its_body_while_its_payment_waits_for_a_person() -> None:
