@@ -30,7 +30,7 @@ from payouts.models import (
 from payouts.providers.nowpayments import BadNoticeError, PaymentNotFoundError, PaymentNotice, read_payment
 from payouts.services.nowpayments.booking import REFUSALS, book, refuse, take_back
 from payouts.services.nowpayments.noticing import process_notification, take_answer
-from payouts.services.nowpayments.reviewing import end_by_retry, open_review, refuse_retry
+from payouts.services.nowpayments.reviewing import end_by_retry, end_unanswered, open_review, refuse_retry
 from payouts.services.nowpayments.schedule import STALE_AFTER, STALE_AGAIN, lease_end, next_look, next_try
 from payouts.services.nowpayments.valuing import lacks_value, value_of_outcome
 
@@ -129,10 +129,14 @@ def _take_step_or_say(payment: NowPayment, actor: Actor) -> None:
 def _take_step(payment: NowPayment, actor: Actor) -> None:
     """Do what its status calls for; what may pass is tried again, and what will not is for a person."""
     try:
+        is_owed = payment.status in ARRIVED and payment.accumulation_id is None
         if payment.status == NowPaymentStatus.REFUNDED:
             take_back(payment=payment, actor=actor)
-        elif payment.status in ARRIVED and payment.accumulation_id is None and not payment.review_reason:
+        elif is_owed and not payment.review_reason:
             _book(payment, actor)
+        elif is_owed and payment.review_cause == ReviewCause.UNANSWERED and payment.outcome_amount:
+            # The exchange did not tell its price, which it may by now: due at once, and booked by the next step.
+            end_by_retry(payment=payment, actor=actor, causes=(ReviewCause.UNANSWERED,), reason="tried again")
         else:
             _look(payment, actor)
     except REFUSALS as refusal:
@@ -164,6 +168,8 @@ def _look(payment: NowPayment, actor: Actor, *, again_after: timedelta | None = 
     """Ask the provider; what is new goes the way of a notification."""
     body, told = _ask(payment.payment_id)
     take_answer(body=body, told=told, actor=actor)
+    if payment.review_cause == ReviewCause.UNANSWERED:
+        end_unanswered(payment=payment, actor=actor)
     if payment.status in UNFINISHED and payment.created_at <= timezone.now() - STALE_AFTER:
         reason = f"It has been {payment.status} for more than {STALE_AFTER.days} days."
         seen = NowPayment.objects.get(pk=payment.pk)

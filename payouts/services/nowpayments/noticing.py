@@ -29,7 +29,7 @@ from payouts.models import (
 )
 from payouts.providers.nowpayments import BadNoticeError, PaymentNotice, read_notice
 from payouts.services.nowpayments.parents import fill_in, later_to_learn_of, learn_from_itself, learn_of_later
-from payouts.services.nowpayments.reviewing import open_review, try_refused_again
+from payouts.services.nowpayments.reviewing import open_review, try_again_with_news
 from payouts.services.nowpayments.schedule import WATCH
 from payouts.services.nowpayments.told import FIGURES, Told, shown, told_by, version_of
 from payouts.services.recording import ConflictingPaymentError
@@ -169,7 +169,7 @@ def _merge(payment: NowPayment, told: Told, event: InboundEvent, actor: Actor) -
 
 
 def _advance_to(payment: NowPayment, told: Told, event: InboundEvent, actor: Actor) -> None:
-    try_refused_again(payment=payment, actor=actor, reason="NOWPayments tells more of it")
+    try_again_with_news(payment=payment, actor=actor, reason="NOWPayments tells more of it")
     came_from, was_other = payment.status, _figures_differ(payment, told)
     is_booked = payment.accumulation_id is not None
     payment.move(
@@ -197,7 +197,7 @@ def _advance_to(payment: NowPayment, told: Told, event: InboundEvent, actor: Act
 
 def _correct(payment: NowPayment, told: Told, event: InboundEvent, actor: Actor) -> None:
     """The same word with later figures."""
-    try_refused_again(payment=payment, actor=actor, reason="NOWPayments tells more of it")
+    try_again_with_news(payment=payment, actor=actor, reason="NOWPayments tells more of it")
     before = {name: getattr(payment, name) for name in FIGURES}
     # What the later telling leaves out stands.
     columns = {name: value or before.get(name, value) for name, value in _standing(told, event).items()}

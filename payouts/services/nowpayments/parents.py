@@ -15,7 +15,7 @@ from django.utils import timezone
 from config.lib.audit import Actor
 from config.lib.money import usd_text
 from payouts.models import Accumulation, InboundEvent, NowPayment, NowPaymentStatus, ReviewCause
-from payouts.services.nowpayments.reviewing import open_review, try_refused_again
+from payouts.services.nowpayments.reviewing import open_review, try_again_with_news
 from payouts.services.nowpayments.told import Told
 from payouts.services.nowpayments.valuing import asked_usd, owes_more_than
 
@@ -72,7 +72,7 @@ def learn_from_itself(payment: NowPayment, news: Mapping[str, Any], actor: Actor
     """
     fill_in(payment, {**news, "is_parent_told": True}, actor)
     if payment.accumulation is None:
-        try_refused_again(payment=payment, actor=actor, reason="NOWPayments has told of it by itself")
+        try_again_with_news(payment=payment, actor=actor, reason="NOWPayments has told of it by itself")
     elif owes_more_than(payment, payment.accumulation.gross_usd):
         booked, asked = usd_text(payment.accumulation.gross_usd), usd_text(Decimal(asked_usd(payment)))
         reason = f"It was booked at its outcome, {booked}; its price is owed, {asked}, as is known only now."

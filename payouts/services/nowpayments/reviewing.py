@@ -21,6 +21,7 @@ from payouts.models import (
 from payouts.services.nowpayments.doubting import DOUBTS, hold_booked
 
 _BY_GRAVITY = ReviewCause.values
+_ENDED_BY_NEWS = (ReviewCause.REFUSED, ReviewCause.UNANSWERED, ReviewCause.STALE)
 
 
 def open_review(*, payment: NowPayment, actor: Actor, cause: ReviewCause, reason: str) -> None:
@@ -76,11 +77,27 @@ def end_by_retry(*, payment: NowPayment, actor: Actor, causes: Collection[str], 
             _close(row, actor, reason)
 
 
-def try_refused_again(*, payment: NowPayment, actor: Actor, reason: str) -> None:
-    """Close the review of a booking that was refused, as there is more to go by now; any other review stays open."""
-    if payment.accumulation_id is None and payment.review_cause == ReviewCause.REFUSED:
-        end_by_retry(payment=payment, actor=actor, causes=(ReviewCause.REFUSED,), reason=reason)
+def try_again_with_news(*, payment: NowPayment, actor: Actor, reason: str) -> None:
+    """Close the review of a payment that is not booked, if all it asks was for want of what is told now."""
+    if payment.accumulation_id is None and payment.review_cause in _ENDED_BY_NEWS:
+        end_by_retry(payment=payment, actor=actor, causes=_ENDED_BY_NEWS, reason=reason)
         payment.refresh_from_db()
+
+
+def end_unanswered(*, payment: NowPayment, actor: Actor) -> None:
+    """Close the review that says that the provider does not answer: it does.
+
+    Not of money that has arrived and is not booked, which may want another answer, as the exchange's.
+    """
+    with transaction.atomic():
+        row = _locked(payment)
+        is_settled = row.accumulation_id is not None or row.status not in ARRIVED
+        if row.review_cause == ReviewCause.UNANSWERED and is_settled:
+            row.note(
+                actor=actor, reason="review closed: NOWPayments answers again", data={"it said": row.review_reason}
+            )
+            _clear(row)
+            row.save(update_fields=_CLEARED)
 
 
 def refuse_retry(payment: NowPayment, *, causes: Collection[str]) -> None:

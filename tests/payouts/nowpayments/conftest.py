@@ -9,6 +9,11 @@ from hostpay import gateways as hostpay_gateways
 from payouts import gateways
 from tests.lib.scripted_http import ScriptedServer
 
+PRICE = (
+    '{"fromCurrency":"eth","fromNetwork":"eth","toCurrency":"usdt","toNetwork":"eth","flow":"standard",'
+    '"type":"direct","rateId":null,"validUntil":null,"fromAmount":1,"toAmount":3000}'
+)
+
 
 @pytest.fixture
 def provider(settings: Settings) -> Iterator[ScriptedServer]:
@@ -26,9 +31,6 @@ def exchange(settings: Settings) -> Iterator[ScriptedServer]:
     with ScriptedServer() as server:
         settings.CHANGENOW_API_URL = server.url
         hostpay_gateways.exchange.cache_clear()
-        server.say_json(
-            '{"fromCurrency":"eth","fromNetwork":"eth","toCurrency":"usdt","toNetwork":"eth","flow":"standard",'
-            '"type":"direct","rateId":null,"validUntil":null,"fromAmount":1,"toAmount":3000}'
-        )
+        server.say_json(PRICE)
         yield server
     hostpay_gateways.exchange.cache_clear()

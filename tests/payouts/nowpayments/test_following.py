@@ -13,8 +13,10 @@ from django.utils import timezone
 from config.lib.errors import RefusedError
 from payouts.models import Accumulation, AccumulationStatus, InboundEvent, NowPayment, Outcome, ReviewCause
 from payouts.services import advance_payment, close_review, due_payments, ingest_payment, waiting_notifications
+from payouts.services.nowpayments.reviewing import open_review
 from payouts.tasks import advance_now_payment, process_notification
 from tests.lib.scripted_http import Reply, ScriptedServer
+from tests.payouts.nowpayments.conftest import PRICE
 from tests.payouts.nowpayments.sending import ACTOR, body, known, tell
 from tests.payouts.sending import client
 
@@ -91,6 +93,60 @@ def test_a_payment_the_provider_does_not_know_is_for_a_person(provider: Scripted
     provider.say_json('{"statusCode":404,"code":"NOT_FOUND","message":"Payment not found"}', status=404)
 
     assert look().review_reason == "payment 5524759814 of nowpayments: there is none"
+
+
+KEY_IS_WRONG = Reply(status=403, body=b'{"statusCode":403,"code":"INVALID_API_KEY","message":"Invalid api key"}')
+
+
+def test_what_was_not_answered_is_no_question_any_more_when_it_is(provider: ScriptedServer) -> None:
+    client()
+    for status, booked in (("waiting", 0), ("finished", 1)):
+        tell(payment_status=status)
+        provider.say(KEY_IS_WRONG, Reply(body=answer(payment_status=status).encode()))
+
+        assert "HTTP 403 INVALID_API_KEY" in look().review_reason
+
+        assert (look().review_reason, Accumulation.objects.count()) == ("", booked)
+        assert known().status_changes.filter(reason="review closed: NOWPayments answers again").count() == 1 + booked
+        assert wait_of(known()) > timedelta(minutes=10)
+
+
+@pytest.mark.parametrize("cause", [ReviewCause.UNANSWERED, ReviewCause.STALE, ReviewCause.REFUSED])
+def test_a_payment_that_nothing_was_heard_of_is_booked_when_it_is_notified(cause: ReviewCause) -> None:
+    client()
+    tell(payment_status="waiting")
+    open_review(payment=known(), actor=ACTOR, cause=cause, reason="for a test")
+
+    tell()
+
+    assert (known().accumulation, known().review_reason) == (Accumulation.objects.get(), "")
+
+
+@pytest.mark.parametrize("cause", [ReviewCause.UNKNOWN_WORD, ReviewCause.NEWS, ReviewCause.CONFLICT])
+def test_what_a_person_must_decide_no_notification_ends(cause: ReviewCause, provider: ScriptedServer) -> None:
+    client()
+    tell(payment_status="waiting")
+    open_review(payment=known(), actor=ACTOR, cause=cause, reason="for a test")
+    provider.say_json(answer())
+
+    tell()
+    look()
+
+    assert (known().status, known().review_reason) == ("finished", "for a test")
+    assert not Accumulation.objects.exists()
+
+
+def test_money_waits_for_a_price_that_was_refused_and_is_booked_when_it_is_told(exchange: ScriptedServer) -> None:
+    client()
+    exchange.say(
+        Reply(status=400, body=b'{"error":"pair_is_inactive","message":"Pair is inactive"}'), Reply(body=PRICE.encode())
+    )
+
+    tell()
+    assert known().review_cause == ReviewCause.UNANSWERED
+    assert not Accumulation.objects.exists()
+
+    assert (look().review_reason, Accumulation.objects.get().gross_usd) == ("", Decimal(30))
 
 
 def test_an_answer_about_another_payment_changes_nothing(provider: ScriptedServer) -> None:
