@@ -35,7 +35,18 @@ def webhook_poster(url: str) -> Poster:
 
 
 def check_webhook_url(url: str) -> None:
+    """Go on only with what may be an endpoint's address, by the looks of it; nobody is asked.
+
+    Raises:
+        UnfitAddressError: it may not, with the rule.
+    """
+    destination_of(url, is_sandbox=not settings.LIVE, ports=_webhook_ports())
+
+
+def look_up_webhook_url(url: str) -> None:
     """Go on only if something may be sent there now; a name that cannot be looked up is not held against it.
+
+    Whoever sends looks it up again: this is to tell somebody early.
 
     Raises:
         UnfitAddressError: it may not, with the rule.

@@ -50,6 +50,8 @@ class EndpointForm(ConfirmForm):
         given = super().clean() or {}
         try:
             webhooks.check_endpoint({name: given[name] for name in ("name", "url", "events") if name in given})
+            if "url" in given:
+                webhooks.look_up_address(given["url"])
         except InvalidFieldsError as refusal:
             for error in refusal.errors:
                 self.add_error(error.field, f"It is refused: {error.detail}.")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
-from typing import Any, cast
+from typing import Any
 
 from django.db import transaction
 from django.http import Http404, HttpResponse
@@ -41,6 +41,8 @@ KEY_PARAMETER = OpenApiParameter(
     description="The same request under the same key is carried out once, and answered as the first time.",
 )
 Handler = Callable[..., HttpResponseBase]
+# What a view does with a request before its handler; a refusal is raised.
+Step = Callable[[Any, Request], None]
 
 
 def idempotent(handler: Handler) -> Handler:
@@ -53,6 +55,11 @@ def idempotent(handler: Handler) -> Handler:
     return _honouring(handler, transaction.atomic)
 
 
+def idempotent_after(first: Step) -> Callable[[Handler], Handler]:
+    """The same for what has to ask somebody else first, as no transaction waits for others."""
+    return lambda handler: _honouring(handler, transaction.atomic, first=first)
+
+
 def idempotent_in_parts(handler: Handler) -> Handler:
     """The same for a handler that commits in between: it asks others on its way, or lets go of locks.
 
@@ -62,11 +69,18 @@ def idempotent_in_parts(handler: Handler) -> Handler:
     return _honouring(handler, nullcontext)
 
 
-def _honouring(handler: Handler, together: Callable[[], AbstractContextManager[object]]) -> Handler:
+def _nothing(_view: Any, _request: Request) -> None:
+    """Most have nothing to ask."""
+
+
+def _honouring(
+    handler: Handler, together: Callable[[], AbstractContextManager[object]], *, first: Step = _nothing
+) -> Handler:
     @wraps(handler)
     def handle(view: Any, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
         key = request.headers.get("Idempotency-Key")
         if key is None:
+            first(view, request)
             return handler(view, request, *args, **kwargs)
         if not _KEY.fullmatch(key):
             return problem(400, "invalid_idempotency_key", "A key has 1 to 128 printable characters without spaces.")
@@ -74,7 +88,12 @@ def _honouring(handler: Handler, together: Callable[[], AbstractContextManager[o
             taken = take_key(caller=str(caller(request)), key=key, fingerprint=_fingerprint(request))
             if isinstance(taken, Answer):
                 return told_again(taken)
-            return _answered(taken, lambda: _ended(handler, view, request, *args, **kwargs), together)
+            return _answered(
+                taken,
+                lambda: _ended(first, view, request),
+                lambda: _ended(handler, view, request, *args, **kwargs),
+                together,
+            )
         except KeyReusedError as refusal:
             count_refusals(source="api_key", codes=[refusal.code])
             return problem(422, refusal.code, str(refusal))
@@ -86,12 +105,16 @@ def _honouring(handler: Handler, together: Callable[[], AbstractContextManager[o
 
 
 def _answered(
-    turn: Turn, work: Callable[[], HttpResponse], together: Callable[[], AbstractContextManager[object]]
+    turn: Turn,
+    before: Callable[[], HttpResponse | None],
+    work: Callable[[], HttpResponse],
+    together: Callable[[], AbstractContextManager[object]],
 ) -> HttpResponse:
     is_answered = False
     try:
+        refusal = before()
         with together():
-            response = work()
+            response = work() if refusal is None else refusal
             if response.status_code < 500:
                 answer_key(turn=turn, answer=kept(response))
         is_answered = response.status_code < 500
@@ -101,8 +124,8 @@ def _answered(
             give_key_back(turn=turn)
 
 
-def _ended(handler: Handler, view: Any, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
-    """The answer in bytes, also where it is a refusal."""
+def _ended(handler: Callable[..., Any], view: Any, request: Request, *args: Any, **kwargs: Any) -> Any:
+    """The answer in bytes, also where it is a refusal; None of a step that has none."""
     try:
         response = handler(view, request, *args, **kwargs)
     except (SluiceError, APIException, Http404) as refusal:
@@ -110,7 +133,7 @@ def _ended(handler: Handler, view: Any, request: Request, *args: Any, **kwargs: 
     if isinstance(response, Response):
         view.finalize_response(request, response, *args, **kwargs)
         response.render()
-    return cast("HttpResponse", response)
+    return response
 
 
 def _fingerprint(request: Request) -> str:

@@ -17,7 +17,7 @@ from rest_framework.views import APIView
 from config.lib.api import MayOperate, ReadList, ReadOne, StrictSerializer, caller
 from config.lib.filters import Choice, Filters, Text
 from config.lib.problems import FieldError, InvalidFieldsError
-from payouts.api.idempotency import KEY_PARAMETER, idempotent, idempotent_in_parts
+from payouts.api.idempotency import KEY_PARAMETER, idempotent_after, idempotent_in_parts
 from payouts.api.secret_answers import SecretAnswer
 from payouts.api.webhook_deliveries import DeliverySerializer, ReasonSerializer, checked, operation
 from payouts.models import SUBSCRIBABLE, Client, EndpointStatus, WebhookEndpoint
@@ -111,6 +111,13 @@ class EndpointDetail(ReadOne[WebhookEndpoint]):
     serializer_class = EndpointSerializer
 
 
+def _look_up_new(_view: Any, request: Request) -> None:
+    given = checked(NewEndpointSerializer, request)
+    # All that is wrong at once, before anybody is asked.
+    webhooks.check_endpoint({name: given[name] for name in ("name", "url", "events")})
+    webhooks.look_up_address(given["url"])
+
+
 class EndpointCreation(APIView):
     permission_classes = (MayOperate,)
 
@@ -131,7 +138,7 @@ class EndpointCreation(APIView):
             )
         ],
     )
-    @idempotent
+    @idempotent_after(_look_up_new)
     def post(self, request: Request) -> Response:
         """Answers with the secret, and again under the same Idempotency-Key; no other request shows it. 409
         `endpoint_exists` if an enabled one has the address, `too_many_endpoints` if five are told of all clients'
@@ -155,6 +162,8 @@ class EndpointChange(APIView):
         given = checked(EndpointChangesSerializer, request)
         reason = given.pop("reason")
         _existing(pk)
+        if "url" in given:
+            webhooks.look_up_address(given["url"])
         endpoint = webhooks.change_endpoint(endpoint_id=pk, changes=given, reason=reason, actor=caller(request))
         return Response(EndpointSerializer(endpoint).data)
 

@@ -9,6 +9,7 @@ from payouts.services.webhooks.endpoints import (
     create_endpoint,
     disable_endpoint,
     enable_endpoint,
+    look_up_address,
     rotate_secret,
     send_test,
 )
@@ -41,6 +42,7 @@ __all__ = (
     "give_up_delivery",
     "give_up_of_disabled",
     "is_any_due",
+    "look_up_address",
     "payload_of",
     "resend_delivery",
     "resend_failed",

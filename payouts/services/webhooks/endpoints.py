@@ -199,8 +199,20 @@ def send_test(*, endpoint: WebhookEndpoint, actor: Actor) -> WebhookDelivery:
     return delivery
 
 
+def look_up_address(url: str) -> None:
+    """Ask the resolver what an address stands for, before a transaction in which an endpoint gets it.
+
+    Raises:
+        InvalidFieldsError: nothing may be sent there.
+    """
+    try:
+        gateways.look_up_webhook_url(url.strip())
+    except UnfitAddressError as refusal:
+        raise InvalidFieldsError([_unfit(refusal)]) from None
+
+
 def check_endpoint(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns to write for these properties of an endpoint, any of CHANGEABLE.
+    """The columns to write for these properties of an endpoint, any of CHANGEABLE; no address is looked up.
 
     Raises:
         InvalidFieldsError: what is wrong with which field.
@@ -221,10 +233,14 @@ def check_endpoint(given: Mapping[str, Any]) -> dict[str, Any]:
         try:
             gateways.check_webhook_url(wanted["url"])
         except UnfitAddressError as refusal:
-            errors.append(FieldError("url", "unfit_address", str(refusal)))
+            errors.append(_unfit(refusal))
     if errors:
         raise InvalidFieldsError(errors)
     return wanted
+
+
+def _unfit(refusal: UnfitAddressError) -> FieldError:
+    return FieldError("url", "unfit_address", str(refusal))
 
 
 def _noted(columns: Mapping[str, Any]) -> dict[str, Any]:

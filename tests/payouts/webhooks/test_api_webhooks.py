@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import connections
 from django.test import Client as Browser
 from django.utils import timezone
 from standardwebhooks import Webhook
@@ -284,3 +286,25 @@ def test_only_keys_with_the_scope_ops_see_and_do_anything() -> None:
         ("POST", f"{DELIVERIES}1/resend/"),
     ):
         assert call(method, url, {}).status_code == 403, url
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("headers", [{}, {"idempotency-key": "one"}], ids=["without a key", "under a key"])
+def test_an_address_is_looked_up_before_the_transaction(
+    monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
+) -> None:
+    ours, were_open = connections["default"], []
+
+    def look_up(_host: str, port: int, **_options: Any) -> Any:
+        were_open.append(ours.in_atomic_block)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.7", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    call = caller("ops")
+
+    answers = [call("POST", URL, {**NEW, "url": "https://shop.example.com/in"}, **headers) for _ in range(2)]
+    assert {answer.status_code for answer in answers} == {400}
+    assert answers[0].json()["errors"][0]["code"] == "unfit_address"
+    # The second is told what the first was told.
+    assert were_open == [False] * (1 if headers else 2)
+    assert not WebhookEndpoint.objects.exists()
