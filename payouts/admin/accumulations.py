@@ -21,7 +21,15 @@ from config.lib.adminkit.pages import Event, Flow, History, Page, Table, columns
 from config.lib.audit import Actor
 from config.lib.money import usd_text
 from payouts import services
-from payouts.models import IN_A_BATCH, Accumulation, AccumulationStatus, AccumulationStatusChange, Client
+from payouts.models import (
+    IN_A_BATCH,
+    NOWPAYMENTS_SOURCE,
+    Accumulation,
+    AccumulationStatus,
+    AccumulationStatusChange,
+    Client,
+    NowPayment,
+)
 from payouts.services.claims import refusal_to_unhold
 
 Change = Callable[..., Accumulation]
@@ -210,6 +218,7 @@ class AccumulationAdmin(ObjectAdmin[Accumulation]):
                         format_html("<code>{}</code>{}", obj.payment_id, cells.copy_button(obj.payment_id)),
                     ),
                     ("Source", obj.source),
+                    ("At NOWPayments", _at_nowpayments(obj)),
                     ("Customer", obj.user_id),
                     ("Subscription", obj.subscription_id),
                     ("Gross", cells.usd(obj.gross_usd)),
@@ -251,6 +260,13 @@ class AccumulationAdmin(ObjectAdmin[Accumulation]):
             ],
             empty="It did not come by a webhook.",
         )
+
+
+def _at_nowpayments(accumulation: Accumulation) -> SafeString | str:
+    """The payment there, which says what is asked about it."""
+    if accumulation.source != NOWPAYMENTS_SOURCE:
+        return ""
+    return linked(NowPayment.objects.filter(accumulation=accumulation).first())
 
 
 @admin.register(AccumulationStatusChange)

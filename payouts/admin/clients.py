@@ -6,6 +6,7 @@ import re
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from django import forms
 from django.contrib import admin, messages
@@ -31,7 +32,8 @@ from config.lib.money import usd_text
 from config.lib.problems import InvalidFieldsError
 from payouts.admin.client_import import IMPORT, import_view
 from payouts.admin.destinations import REQUEST_OF_CLIENT, waiting_change
-from payouts.models import Accumulation, AccumulationStatus, Client, ClientChange
+from payouts.models import Accumulation, AccumulationStatus, Client, ClientChange, InboundEvent
+from payouts.services import Which, replayable_events
 from payouts.services.clients import (
     CHANGEABLE,
     DESTINATION,
@@ -186,6 +188,7 @@ class ClientAdmin(ChangesByProof, ListAdmin[Client]):
             reason=given["reason"],
         )
         obj.pk = made.pk
+        _tell_of_waiting(request, made)
 
     def formfield_for_dbfield(
         self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any
@@ -254,6 +257,21 @@ class ClientAdmin(ChangesByProof, ListAdmin[Client]):
 
     def since(self, client: Client) -> SafeString:
         return cells.when(client.created_at)
+
+
+def _tell_of_waiting(request: HttpRequest, client: Client) -> None:
+    """Deliveries that were refused since nobody had the client's id: nothing processes them again by itself."""
+    waiting = replayable_events(Which(client_id=client.external_id)).count()
+    if waiting:
+        there = cells.link(list_of(InboundEvent, f"q={quote(client.external_id)}"), f"Deliveries: {waiting:,}")
+        messages.warning(
+            request,
+            format_html(
+                "{} for client {} were refused before it was made. “Process again what failed since” records them.",
+                there,
+                client.external_id,
+            ),
+        )
 
 
 def _owed(client: Client) -> Facts:

@@ -23,6 +23,7 @@ from payouts.services.clients import change_client
 from tests import factories
 from tests.factories import ACTOR, WALLET
 from tests.lib.concurrency import crew, wait_until_blocked
+from tests.payouts.sending import payment, send
 
 pytestmark = pytest.mark.django_db
 
@@ -244,6 +245,20 @@ def test_inc15_the_clients_of_the_sandbox_begin_with_a_history_and_are_made_once
         ClientChange.objects.filter(client=first[0], field="wallet_address", reason="a shop of the sandbox").count()
         == 1
     )
+
+
+def test_who_makes_a_client_that_deliveries_wait_for_is_told_of_them(admin_client: Browser) -> None:
+    made = {"wallet_address": WALLET, "payout_currency": "usdt", "payout_network": "eth"}
+    for number in range(2):
+        send(payment(payment_id=f"payment-{number}", client_id="a&b"))
+
+    for external_id in ("bakery", "a&b"):
+        answer = admin_client.post("/admin/payouts/client/add/", {**FORM, **made, "external_id": external_id})
+
+        told = " ".join(str(message) for message in get_messages(answer.wsgi_request))
+        assert ("were refused before it was made" in told) == (external_id == "a&b")
+    page = admin_client.get("/admin/payouts/inboundevent/?q=a%26b").content.decode()
+    assert page.count("No client has the id a&amp;b") == 2
 
 
 def test_inc15_a_change_by_an_import_is_a_row_with_its_reason(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from django.db import transaction
+from django.test import Client as Browser
 
 from batches.services import release_batch
+from config.lib.adminkit.links import page_of
 from payouts.models import Accumulation, AccumulationStatus, ReviewCause
 from payouts.services import close_review, unhold_accumulation
 from payouts.services.nowpayments.reviewing import open_review
@@ -97,6 +99,15 @@ def test_another_release_leaves_alone_what_a_person_let_go_on() -> None:
     release_batch(batch=batch, actor=ACTOR, reason="the exchange is gone")
 
     assert booked().status == AccumulationStatus.PENDING
+
+
+def test_the_page_of_what_is_held_leads_to_the_question(admin_client: Browser) -> None:
+    hear(price_amount="31")
+
+    page = admin_client.get(page_of(booked())).content.decode()
+
+    assert page_of(known()) in page
+    assert "In question at NOWPayments" in page
 
 
 def ask_a_person() -> None:
