@@ -31,7 +31,7 @@ from config.lib.errors import RefusedError
 from config.lib.money import usd_text
 from config.lib.problems import InvalidFieldsError
 from payouts.admin.client_import import IMPORT, import_view
-from payouts.admin.destinations import REQUEST_OF_CLIENT, waiting_change
+from payouts.admin.destinations import REQUEST_OF_CLIENT, changes_of, waiting_change
 from payouts.models import Accumulation, AccumulationStatus, Client, ClientChange, InboundEvent
 from payouts.services import Which, replayable_events
 from payouts.services.clients import (
@@ -46,7 +46,7 @@ from payouts.services.clients import (
 
 _RECENT = 20
 _PLAIN_DECIMAL = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?")
-_LABELS = {"external_id": "Id", "payout_threshold_usd": "Payout threshold (USD)", "fee_percent": "Fee (%)"}
+_LABELS = {"payout_threshold_usd": "Payout threshold (USD)", "fee_percent": "Fee (%)"}
 _STALE = (
     "Nothing was saved: the client was changed since this page was opened, by somebody else or by a first click of yours."
     " Open it again; its changes stand below."
@@ -235,7 +235,7 @@ class ClientAdmin(ChangesByProof, ListAdmin[Client]):
             mine = {
                 "buttons": [each for each in offered if each is not None],
                 "waiting": waiting_change(client),
-                "sections": [_owed(client), _latest(client), _changes(client)],
+                "sections": [_owed(client), changes_of(client), _latest(client), _changes(client)],
             }
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **mine})
 

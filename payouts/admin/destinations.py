@@ -15,13 +15,15 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from config.lib.adminkit import cells
 from config.lib.adminkit.admins import ObjectAdmin
 from config.lib.adminkit.export_columns import field, fields
-from config.lib.adminkit.links import linked
+from config.lib.adminkit.links import linked, list_of
 from config.lib.adminkit.operations import Done, Operation, OperationForm
-from config.lib.adminkit.pages import Page, facts
+from config.lib.adminkit.pages import Page, Table, columns, facts
 from config.lib.audit import Actor
 from config.lib.problems import InvalidFieldsError
 from payouts import services
 from payouts.models import Client, DestinationChange
+
+_RECENT = 20
 
 
 class DestinationForm(OperationForm):
@@ -191,6 +193,29 @@ def _who(change: DestinationChange) -> str:
     """The client, so that no other of its name is meant."""
     client = change.client
     return f"Client {client.external_id} ({client.name})" if client.name else f"Client {client.external_id}"
+
+
+def changes_of(client: Client) -> Table:
+    """The client's latest changes of destination, those that wait or were cancelled among them."""
+    latest = client.destination_changes.order_by("-id")[:_RECENT]
+    return Table(
+        title="Changes of its destination",
+        note=cells.link(list_of(DestinationChange, f"q={client.external_id}"), "all of them"),
+        columns=columns("Asked", "State", "From", "To", "From when", "By", "Why"),
+        rows=[
+            (
+                linked(each, text=cells.when(each.created_at)),
+                cells.pill(each.state),
+                _place(each.old_wallet_address, each.old_payout_currency, each.old_payout_network),
+                _place(each.wallet_address, each.payout_currency, each.payout_network),
+                cells.when(each.effective_at),
+                each.requested_by,
+                each.reason,
+            )
+            for each in latest
+        ],
+        empty="None was ever asked for.",
+    )
 
 
 def _after_a_time() -> str:

@@ -29,7 +29,7 @@ def test_it_changes_the_destination_after_a_time_to_think(operator: Browser) -> 
     assert WALLET in page
     assert "It must be an address in EIP-55 mixed case" in wrong.content.decode()
     assert answer["Location"] == page_url
-    assert "Bakery will be paid there from" in said(answer)
+    assert "(Bakery) will be paid there from" in said(answer)
     change = DestinationChange.objects.get()
     assert (change.state, change.wallet_address, change.reason) == ("pending", OTHER, "asked")
     of.refresh_from_db()
@@ -55,6 +55,20 @@ def test_a_change_that_waits_is_seen_and_asked_for_no_second_time(operator: Brow
     assert "cancel that one first" in page
     assert operator.get(operation_of(of, "destination")).status_code == 302
     assert OTHER in operator.get(url_of(DestinationChange, "change", change.pk)).content.decode()
+
+
+def test_its_page_shows_what_became_of_each_change(operator: Browser, viewer: Browser) -> None:
+    of = factories.client()
+    place = {"wallet_address": OTHER, "payout_currency": "usdt", "payout_network": "eth"}
+    confirm(proved(operator), operation_of(of, "destination"), **place, reason="as the shop asked")
+    cancelled = DestinationChange.objects.get()
+    confirm(operator, operation_of(cancelled, "cancel"), reason="it was not the shop")
+
+    page = viewer.get(url_of(type(of), "change", of.pk)).content.decode()
+
+    (section,) = [part for part in page.split("<section") if "Changes of its destination" in part]
+    for shown in (url_of(DestinationChange, "change", cancelled.pk), "cancelled", OTHER, WALLET, "as the shop asked"):
+        assert shown in section
 
 
 def test_an_onlooker_has_no_way_to_change_it(viewer: Browser) -> None:
