@@ -7,9 +7,10 @@ a file can be imported again, after an interruption or with more lines.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from typing import Any, Final
 
 from django.db import transaction
@@ -25,10 +26,10 @@ from payouts.services.clients import (
     DESTINATION,
     as_text,
     change_client,
-    check_external_id,
     check_new,
     check_terms,
     create_client,
+    errors_of,
     request_destination_change,
 )
 from payouts.services.destinations import check_destination
@@ -135,7 +136,6 @@ def fingerprint(planned: Iterable[Planned]) -> str:
 def _plan(item: object, known: Mapping[str, Client], waiting: Mapping[int, DestinationChange]) -> ClientPlan:
     given = _read(item)
     external_id = given.pop("external_id")
-    check_external_id(external_id)
     terms = {name: value for name, value in given.items() if name in CHANGEABLE}
     destination = {name: value for name, value in given.items() if name in DESTINATION}
     client = known.get(external_id)
@@ -222,8 +222,17 @@ def _read(item: object) -> dict[str, Any]:
     if "external_id" not in item:
         errors.append(FieldError("external_id", "required", "is required"))
     if errors:
-        raise InvalidFieldsError(errors)
+        raise InvalidFieldsError([*errors, *_further_errors(read, {error.field for error in errors})])
     return read
+
+
+def _further_errors(read: Mapping[str, Any], named: Container[str]) -> Iterator[FieldError]:
+    """Rules that the readable fields of a record break which is refused anyway: who mends it is told all at once."""
+    for error in errors_of(partial(check_new, Client(**read))):
+        # A client that exists may be paid on another network than a new one would.
+        is_judged = error.field in read and (error.field not in DESTINATION or "payout_network" in read)
+        if is_judged and error.field not in named:
+            yield error
 
 
 def _value(name: str, value: object) -> str | Decimal | None:

@@ -113,6 +113,29 @@ def test_a_dry_run_tells_and_changes_nothing(tmp_path: Path) -> None:
     assert list(Client.objects.values_list("external_id", "name")) == [("radio", "")]
 
 
+def test_a_line_that_is_wrong_in_many_ways_is_told_them_all(tmp_path: Path) -> None:
+    wrong = {
+        "external_id": "with space",
+        "strategy": "someday",
+        "fee_percent": "1e1",
+        "wallet_address": WALLET.lower(),
+        "payout_currency": "doge",
+        "payout_network": "eth",
+        "walet": "x",
+    }
+    path = written(tmp_path, bakery(**wrong), {"external_id": "radio", "wallet_address": WALLET.lower(), "walet": "x"})
+
+    with pytest.raises(CommandError):
+        run(path)
+
+    report = (tmp_path / f"{path.name}.refused.jsonl").read_text(encoding="utf-8").splitlines()
+    first, second = (json.loads(line)["why"] for line in report)
+    assert {part.split(":")[0] for part in first.split("; ")} == set(wrong) - {"payout_network"}
+    # Whether a client of that id would be paid there, such a line does not say.
+    assert second == "walet: is not known here"
+    assert not Client.objects.exists()
+
+
 @pytest.mark.parametrize(
     ("item", "field", "words"),
     [
