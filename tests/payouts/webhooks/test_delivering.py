@@ -6,8 +6,12 @@ import json
 import logging
 import re
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -39,6 +43,7 @@ from payouts.services.webhooks.telling import tell_of_payments
 from tests import factories
 from tests.factories import ACTOR
 from tests.lib.concurrency import PATIENCE_S, crew, wait_until
+from tests.lib.ports import own_port
 from tests.lib.scripted_http import Reply, ScriptedServer
 from tests.payouts.sending import client, payment, send
 from tests.payouts.webhooks.receiving import (
@@ -133,6 +138,31 @@ def test_the_receiver_in_the_readme_verifies_what_is_sent(receiver: ScriptedServ
     assert not receiving["verify"](secret, asked.headers, asked.body + b" ")
     assert not receiving["verify"]("whsec_c29tZWJvZHkgZWxzZQ==", asked.headers, asked.body)
     assert not receiving["verify"](secret, {**asked.headers, "webhook-timestamp": "1700000000"}, asked.body)
+
+
+def test_the_receiver_in_the_readme_that_prints_takes_an_event() -> None:
+    port = own_port()
+    readme = Path(__file__).parents[3].joinpath("README.md").read_text(encoding="utf-8")
+    found = re.search(r"python -c '\n(from http.server .*?)' &\n", readme, re.DOTALL)
+    assert found is not None
+    program = found[1].replace("9000", str(port))
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as printing:
+        try:
+            wait_until(lambda: _is_listening(port))
+            endpoint(f"http://127.0.0.1:{port}/")
+            record("one")
+
+            assert deliver() == 1
+            assert printing.stdout is not None
+            assert json.loads(printing.stdout.readline())["data"]["payment_id"] == "one"
+        finally:
+            printing.terminate()
+
+
+def _is_listening(port: int) -> bool:
+    with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), timeout=5):
+        return True
+    return False
 
 
 @pytest.mark.parametrize("status", [500, 503, 404, 400, 301, 307])
