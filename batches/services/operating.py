@@ -12,7 +12,7 @@ from config.lib.errors import RefusedError
 from config.lib.money import usd_text
 from hostpay import services as hostpay
 from hostpay.models import Context, HostPayment
-from payouts.models import Accumulation
+from payouts.models import Accumulation, AccumulationStatus
 from payouts.services import hold_accumulation
 from payouts.services.members import OddMember, odd_members
 
@@ -55,9 +55,10 @@ def odd_members_of(batch: BatchConversion) -> list[OddMember]:
 
 
 def release_batch(*, batch: BatchConversion, actor: Actor, reason: str) -> int:
-    """Cancel a batch for which no money left, and give its members back to the pending pool; the number that is pending.
+    """Cancel a batch for which no money left, and give its members back to the pending pool; the number that went back.
 
     Those that kept it out of the band are held, each with its figures: they would keep the next one out of it as well.
+    They are not counted; those that are void, or in doubt at NOWPayments, are.
 
     Raises:
         RefusedError: the batch has ended, signed bytes of its payment exist, or chain or exchange say, or do not say
@@ -73,29 +74,36 @@ def release_batch(*, batch: BatchConversion, actor: Actor, reason: str) -> int:
         row = batch.locked()
         odd = odd_members_of(row)
         returned = give_back(row, actor=actor, reason=reason)
-        _hold(odd, actor=actor)
+        held = _hold(odd, actor=actor)
         row.move(
             BatchStatus.CANCELLED,
             actor=actor,
             reason=reason,
             data={
                 "members_returned": returned,
-                "held": [member.payment_id for member in odd],
+                "held": [member.payment_id for member in held],
                 "host_payment": str(payment.pk),
             },
             failure_reason=reason,
         )
-    return returned - len(odd)
+    return returned - len(held)
 
 
-def _hold(odd: list[OddMember], *, actor: Actor) -> None:
+def _hold(odd: list[OddMember], *, actor: Actor) -> list[OddMember]:
+    """Hold those that came back pending, and say which: one that is void, or refunded since, did not."""
+    held = []
     for member in odd:
+        accumulation = Accumulation.objects.get(pk=member.accumulation_id)
+        if accumulation.status != AccumulationStatus.PENDING:
+            continue
         hold_accumulation(
-            accumulation=Accumulation.objects.get(pk=member.accumulation_id),
+            accumulation=accumulation,
             actor=actor,
             reason=f"Its ETH was worth {usd_text(member.worth_usd)} and its claim is {usd_text(member.claimed_usd)},"
             " which kept its batch out of the band.",
         )
+        held.append(member)
+    return held
 
 
 def _payment_of_open(batch: BatchConversion) -> HostPayment:

@@ -9,7 +9,7 @@ import pytest
 from batches.models import BatchConversion
 from batches.services import check_threshold, explain_batch, release_batch
 from hostpay.models import HostPayment
-from payouts.models import Accumulation, AccumulationStatus
+from payouts.models import Accumulation, AccumulationStatus, VoidOrder
 from payouts.services.members import odd_members
 from tests import factories
 from tests.factories import ACTOR, WEI_PER_USD
@@ -52,6 +52,20 @@ def test_f24_a_release_holds_the_guilty_one_and_the_rest_is_converted() -> None:
     again = made()
     assert (again.member_count, again.total_usd) == (2, Decimal(25))
     assert "each payment is worth what it claims" not in {rule.name for rule in explain_batch(again)}
+
+
+def test_f10_a_guilty_one_that_is_void_keeps_no_batch_from_its_release() -> None:
+    factories.policy(20)
+    factories.accumulations(10, 15)
+    factories.accumulation(485, net_wei=10**11, source="api", payment_id="poison")
+    batch = made()
+    # As if the two had come at one moment.
+    VoidOrder.objects.create(source="api", payment_id="poison", reason="fraud", requested_by=str(ACTOR))
+
+    release_batch(batch=batch, actor=ACTOR, reason="out of the band")
+
+    assert Accumulation.objects.get(payment_id="poison").status == AccumulationStatus.VOIDED
+    assert batch.status_changes.latest("pk").data["held"] == []
 
 
 def test_too_much_ether_is_as_odd_as_too_little() -> None:
