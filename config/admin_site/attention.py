@@ -267,7 +267,7 @@ def _now_payments() -> tuple[list[Item], tuple[str, str]]:
         )
         for payment in asked.union(waiting.order_by("status_changed_at")[:_MOST_OF_A_KIND], all=True)
     ]
-    return items, ("payments at NOWPayments", list_of(NowPayment))
+    return items[:_MOST_OF_A_KIND], ("payments at NOWPayments", list_of(NowPayment))
 
 
 def _question(payment: NowPayment) -> str:
