@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import httpcore
 import httpx
 
 from config.lib.errors import OutcomeUnknownError, PermanentError, ProviderError, RateLimitedError, TransientError
 from config.lib.exact_json import plain
+from config.lib.timed_streams import TimedStream
 
 logger = logging.getLogger(__name__)
 
@@ -114,12 +117,12 @@ class HttpClient:
         # No compression: what is counted on the wire is then what is held in memory.
         self._headers = {"accept": "application/json", "accept-encoding": "identity", **(secret_headers or {})}
         self._secrets = tuple((secret_headers or {}).values())
+        self._sockets = _TimedSockets()
         self._client = httpx.Client(
             timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 5)),
             follow_redirects=False,
             trust_env=False,
-            limits=httpx.Limits(max_keepalive_connections=0),
-            transport=_transport,
+            transport=_transport or _travelling_by(self._sockets),
         )
 
     def __repr__(self) -> str:
@@ -192,6 +195,7 @@ class HttpClient:
         return made
 
     def _send(self, call: _Call, request: httpx.Request, started: float) -> HttpAnswer | ProviderError:
+        self._sockets.ends_at = started + self._timeout_s
         try:
             response = self._client.send(request, stream=True)
             try:
@@ -217,7 +221,7 @@ class HttpClient:
             body += chunk
             if len(body) > self._max_answer_bytes:
                 return self._unusable(call, f"an answer of more than {self._max_answer_bytes} bytes")
-            # The transport's own limit is per read: a byte now and then would pass it for ever.
+            # What reaches us whole between two looks at the clock is late too.
             if time.monotonic() - started > self._timeout_s:
                 return self._lost(call, f"no whole answer within {self._timeout_s} s")
         return HttpAnswer(status=response.status_code, body=bytes(body))
@@ -254,6 +258,43 @@ class HttpClient:
                 "ms": round((time.monotonic() - started) * 1000),
             },
         )
+
+
+class _TimedSockets(httpcore.NetworkBackend, threading.local):
+    """The real ones, for each thread until its own `ends_at`; the transport's limit is per read, and knows no whole."""
+
+    def __init__(self) -> None:
+        self.ends_at = 0.0
+        self._sockets = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        stream = self._sockets.connect_tcp(host, port, timeout, local_address, socket_options)
+        return TimedStream(stream, self._time_left)
+
+    def _time_left(self) -> float:
+        left = self.ends_at - time.monotonic()
+        if left <= 0:
+            raise httpcore.ReadTimeout("the whole took too long")
+        return left
+
+
+def _travelling_by(sockets: httpcore.NetworkBackend) -> httpx.BaseTransport:
+    """httpx's own transport over other sockets: it offers no way to name them, but its pool does."""
+    transport = httpx.HTTPTransport(trust_env=False)
+    transport._pool = httpcore.ConnectionPool(
+        ssl_context=httpx.create_ssl_context(trust_env=False),
+        max_connections=None,
+        max_keepalive_connections=0,
+        network_backend=sockets,
+    )
+    return transport
 
 
 def _retry_after_s(headers: httpx.Headers) -> int | None:

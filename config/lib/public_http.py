@@ -21,6 +21,7 @@ import httpx
 
 from config.lib.errors import ProviderError, TransientError
 from config.lib.public_addresses import Destination, LookUp, UnfitAddressError, checked_addresses, destination_of
+from config.lib.timed_streams import TimedStream
 
 logger = logging.getLogger(__name__)
 
@@ -181,7 +182,7 @@ class _CheckedBackend(httpcore.NetworkBackend):
         self, address: str, port: int, local_address: str | None, socket_options: Iterable[Any] | None
     ) -> httpcore.NetworkStream:
         stream = self._sockets.connect_tcp(address, port, self.time_left(), local_address, socket_options)
-        return _TimedStream(stream, self)
+        return TimedStream(stream, self.time_left)
 
     def time_left(self) -> float:
         """Seconds.
@@ -193,35 +194,6 @@ class _CheckedBackend(httpcore.NetworkBackend):
         if left <= 0:
             raise httpcore.ReadTimeout("the whole took too long")
         return left
-
-
-class _TimedStream(httpcore.NetworkStream):
-    """A connection whose every wait is cut to what is left of the whole: a byte now and then does not prolong it."""
-
-    def __init__(self, stream: httpcore.NetworkStream, backend: _CheckedBackend) -> None:
-        self._stream = stream
-        self._backend = backend
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
-        return self._stream.read(max_bytes, self._backend.time_left())
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
-        self._stream.write(buffer, self._backend.time_left())
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ARG002
-    ) -> httpcore.NetworkStream:
-        secured = self._stream.start_tls(ssl_context, server_hostname, self._backend.time_left())
-        return _TimedStream(secured, self._backend)
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
 
 
 @cache

@@ -3,8 +3,11 @@
 import logging
 import pickle
 import socket
+import threading
+import time
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -86,6 +89,32 @@ def test_f28_f45_what_is_lost_after_sending_is_unknown_with_effect_only(
         client.get("/v2/exchange")
     assert not isinstance(failed.value, OutcomeUnknownError)
     assert len(server.asked) == 3
+
+
+def test_f28_headers_that_drip_are_lost_like_silence() -> None:
+    """Each byte comes within the time that one read may take, and the whole never does."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip() -> None:
+            for _ in range(2):
+                connection, _ = listener.accept()
+                with connection, suppress(OSError):
+                    connection.sendall(b"HTTP/1.1 200 OK\r\n")
+                    for _ in range(200):
+                        connection.sendall(b"x: y\r\n")
+                        time.sleep(0.1)
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        client = HttpClient(service="exchange", base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_s=1)
+        started = time.monotonic()
+        with pytest.raises(OutcomeUnknownError, match="no answer within 1 s"):
+            client.post("/v2/exchange", {}, has_effect=True)
+        with pytest.raises(TransientError, match="no answer within 1 s"):
+            client.get("/v2/exchange")
+        assert time.monotonic() - started < 5
+        client.close()
+        thread.join()
 
 
 @pytest.mark.parametrize(
