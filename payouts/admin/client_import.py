@@ -207,10 +207,13 @@ def _import(found: ClientFile, actor: Actor, given: dict[str, Any]) -> Done:
             else:
                 ended[plan.kind] += 1
     message = f"Clients made: {ended['new']}; changed: {ended['changed']}."
+    shown_refused = found.counted["refused"]
+    if shown_refused:
+        message += f" Refused lines: {shown_refused}; mend them in the file and import it again."
     if ended["refused"]:
         message += f" {ended['refused']} became impossible meanwhile: upload the file again to see why."
-        return Done(message=message, level=messages.WARNING)
-    return Done(message=message)
+    level = messages.WARNING if shown_refused or ended["refused"] else messages.SUCCESS
+    return Done(message=message, level=level)
 
 
 IMPORT: Operation[ClientFile] = Operation(
