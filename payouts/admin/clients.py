@@ -253,7 +253,9 @@ class ClientAdmin(ChangesByProof, ListAdmin[Client]):
 
     def fee(self, client: Client) -> SafeString:
         own = cells.percent(client.fee_percent_in_force)
-        return own if client.fee_percent is not None else format_html("{} <small>platform</small>", own)
+        if client.fee_percent is not None:
+            return own
+        return format_html('<span class="s-num">{} <small>platform</small></span>', own)
 
     def since(self, client: Client) -> SafeString:
         return cells.when(client.created_at)
@@ -285,7 +287,11 @@ def _owed(client: Client) -> Facts:
 
     def said(status: AccumulationStatus) -> str:
         row = found.get(status.value)
-        return f"{row['rows']:,} payments of {usd_text(row['net'])}" if row else "none"
+        return (
+            f"{row['rows']:,} {'payment' if row['rows'] == 1 else 'payments'} of {usd_text(row['net'])}"
+            if row
+            else "none"
+        )
 
     converted = found.get(AccumulationStatus.COMPLETED.value, {}).get("share") or Decimal(0)
     rows = [

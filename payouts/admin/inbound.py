@@ -128,7 +128,7 @@ class InboundEventAdmin(ObjectAdmin[InboundEvent]):
                     ("Accumulation", linked(obj.accumulation)),
                     ("Names payment", cells.short(obj.named_payment_id) if obj.named_payment_id else ""),
                     ("Names client", cells.short(obj.named_client_id) if obj.named_client_id else ""),
-                    ("Processed", "once" if obj.attempts == 1 else f"{obj.attempts} times"),
+                    ("Processed", cells.times(obj.attempts)),
                     ("Waits to be processed again since", "" if obj.replay_at is None else cells.when(obj.replay_at)),
                     ("Left as it is", "" if obj.acknowledged_at is None else cells.when(obj.acknowledged_at)),
                 ),

@@ -116,7 +116,7 @@ def _replay(event: InboundEvent, actor: Actor, given: dict[str, Any]) -> Done:
     except RefusedError:
         raise
     except SluiceError as refusal:
-        raise RefusedError(why=str(refusal), next_step="It is kept as it came.") from None
+        raise RefusedError(why=f"{str(refusal).rstrip('.')}.", next_step="It is kept as it came.") from None
     if accumulation is None:
         return Done(message=f"Delivery {event} is understood; it told of no money.")
     return Done(message=f"Delivery {event}: payment {accumulation.payment_id} is recorded.")

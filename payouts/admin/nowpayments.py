@@ -171,7 +171,7 @@ class NowPaymentAdmin(ObjectAdmin[NowPayment]):
                     ("Provider's time", cells.when(obj.provider_updated_at)),
                     ("Told by", linked(obj.event)),
                     ("Looked at again", cells.when(obj.next_action_at)),
-                    ("Asked in this status", f"{obj.looks} times"),
+                    ("Asked in this status", cells.times(obj.looks)),
                     ("Last error", obj.last_error),
                 ),
                 _deliveries(obj),

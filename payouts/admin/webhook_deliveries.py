@@ -115,7 +115,7 @@ class WebhookDeliveryAdmin(ObjectAdmin[WebhookDelivery]):
                     ("webhook-id", format_html("<code>{}</code>{}", obj.message_id, cells.copy_button(obj.message_id))),
                     ("Payment", self.payment(obj)),
                     ("Reason, not sent", obj.reason),
-                    ("Tried", f"{obj.attempts} times"),
+                    ("Tried", cells.times(obj.attempts)),
                     ("Sent again by hand", cells.when(obj.resent_at) if obj.resent_at else ""),
                     ("Delivered", cells.when(obj.delivered_at)),
                     ("Given up", cells.when(obj.given_up_at) if obj.given_up_at else ""),

@@ -19,7 +19,7 @@
     document.querySelectorAll("time.s-when").forEach(function (time) {
       const seconds = Math.trunc((new Date(time.dateTime).getTime() - now) / 1000);
       const text = words(Math.abs(seconds));
-      time.textContent = seconds > 0 ? `in ${text}` : `${text} ago`;
+      time.textContent = seconds === 0 ? "now" : seconds > 0 ? `in ${text}` : `${text} ago`;
     });
   }
 

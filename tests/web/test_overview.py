@@ -124,6 +124,21 @@ def test_it_shortens_ids_and_escapes_them() -> None:
     assert "<script>" not in cells.short("<script>alert(1)</script>")
 
 
+def test_it_shows_what_payment_systems_number_whole() -> None:
+    assert ">order-1795660141<" in cells.short("order-1795660141")
+    assert ">2dd4c0…0f3a<" in cells.short("2dd4c033-9d2a-4a3c-8f2e-3a3f1b0f0f3a")
+
+
+def test_it_says_when_and_how_often_in_words() -> None:
+    noon = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    assert [cells.relative(noon + timedelta(seconds=each), now=noon) for each in (-1, 0, 90)] == [
+        "1 s ago",
+        "now",
+        "in 1 min",
+    ]
+    assert [cells.times(each) for each in (0, 1, 2, 3000)] == ["never", "once", "twice", "3,000 times"]
+
+
 def test_it_draws_a_line_only_from_two_samples() -> None:
     now = datetime(2026, 11, 23, 12, tzinfo=UTC)
     first = charts.Sample(at=now, value=Decimal(10))

@@ -59,7 +59,6 @@ TONES = {
         "replayed",
         "dropped",
         "partially_paid",
-        "noted",
         "late",
     ),
     "bad": (
@@ -75,8 +74,21 @@ TONES = {
         "failing",
         "given_up",
     ),
-    "idle": ("cancelled", "voided", "abandoned", "refunded", "created", "revoked", "lifted", "off", "disabled"),
+    "idle": (
+        "noted",
+        "cancelled",
+        "voided",
+        "abandoned",
+        "refunded",
+        "created",
+        "revoked",
+        "lifted",
+        "off",
+        "disabled",
+    ),
 }
+# Above it an id is shortened.
+_WHOLE = 20
 _TONE_OF = {word: tone for tone, words in TONES.items() for word in words}
 
 
@@ -157,8 +169,15 @@ def when(moment: datetime | None) -> SafeString:
 def relative(moment: datetime, *, now: datetime | None = None) -> str:
     """`3 min ago`, `in 2 h 5 min`; the same words as the page's script makes."""
     seconds = int((moment - (now or timezone.now())).total_seconds())
+    if not seconds:
+        return "now"
     text = duration(timedelta(seconds=abs(seconds)))
     return f"in {text}" if seconds > 0 else f"{text} ago"
+
+
+def times(number: int) -> str:
+    """How often something happened."""
+    return {0: "never", 1: "once", 2: "twice"}.get(number, f"{number:,} times")
 
 
 def duration(span: timedelta) -> str:
@@ -185,12 +204,15 @@ def pill(word: str, *, text: str = "", title: str = "") -> SafeString:
 
 
 def short(value: str | None, *, link: str = "") -> SafeString:
-    """A long id, hash or address as `first6…last4`, with the whole in the title and a button that copies it."""
+    """A long id, hash or address as `first6…last4`, with the whole in the title and a button that copies it.
+
+    What a payment system numbers is mostly short enough to stand there whole: two of them differ at the end or in the middle.
+    """
     if not value:
         return NOTHING
     # `0x` says nothing, so an address keeps six digits after it.
     head = 8 if value.startswith("0x") else 6
-    shown = value if len(value) <= head + 6 else f"{value[:head]}…{value[-4:]}"
+    shown = value if len(value) <= _WHOLE else f"{value[:head]}…{value[-4:]}"
     code = format_html('<code title="{}">{}</code>', value, shown)
     if link:
         code = format_html('<a href="{}">{}</a>', link, code)

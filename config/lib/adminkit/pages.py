@@ -218,6 +218,8 @@ def pager(request: HttpRequest, *, parameter: str, page: int, per_page: int, tot
 def _said(value: Any) -> str:
     if isinstance(value, str):
         return value
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return ", ".join(value)
     return json.dumps(value, ensure_ascii=False, cls=DjangoJSONEncoder)
 
 
