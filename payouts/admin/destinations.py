@@ -21,6 +21,7 @@ from config.lib.adminkit.pages import Page, Table, columns, facts
 from config.lib.audit import Actor
 from config.lib.problems import InvalidFieldsError
 from payouts import services
+from payouts.admin.client_field import ClientIdField
 from payouts.models import Client, DestinationChange
 
 _RECENT = 20
@@ -51,19 +52,7 @@ class DestinationForm(OperationForm):
 class ChosenDestinationForm(DestinationForm):
     """Whose destination, and which it shall be."""
 
-    # By its id: there can be thousands, and two of one name.
-    client = forms.CharField(
-        label="Client id",
-        max_length=64,
-        widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
-        help_text="Its whole id in the payment systems.",
-    )
-
-    def clean_client(self) -> Client:
-        found = Client.objects.filter(external_id=self.cleaned_data["client"]).first()
-        if found is None:
-            raise forms.ValidationError("No client has this id.", code="invalid")
-        return found
+    client = ClientIdField(label="Client id", help_text="Its whole id in the payment systems.")
 
 
 def _request(client: Client, actor: Actor, given: dict[str, Any]) -> Done:

@@ -18,7 +18,8 @@ from config.lib.adminkit.operations import ConfirmForm, Done, Operation, Operati
 from config.lib.audit import Actor
 from config.lib.errors import RefusedError
 from config.lib.problems import InvalidFieldsError
-from payouts.models import SUBSCRIBABLE, TRIED_FOR, Client, WebhookDelivery, WebhookEndpoint, WebhookEvent
+from payouts.admin.client_field import ClientIdField
+from payouts.models import SUBSCRIBABLE, TRIED_FOR, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from payouts.services import webhooks
 
 _EVENTS = [(event, f"{event}: {WebhookEvent(event).label}") for event in SUBSCRIBABLE]
@@ -59,12 +60,8 @@ class EndpointForm(ConfirmForm):
 
 
 class NewEndpointForm(EndpointForm):
-    client = forms.ModelChoiceField(
-        queryset=Client.objects.all(),
-        required=False,
-        empty_label="of every client",
-        label="Payments",
-        widget=UnfoldAdminSelectWidget,
+    client = ClientIdField(
+        required=False, label="Of the client", help_text="Its whole id. Empty: it is told of every client's payments."
     )
 
 

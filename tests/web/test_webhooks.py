@@ -13,8 +13,10 @@ from config.admin_site.attention import attention
 from config.lib.errors import RefusedError
 from payouts.models import WebhookDelivery, WebhookEndpoint
 from payouts.services import webhooks
+from tests import factories
 from tests.factories import ACTOR
 from tests.web.scene import Scene
+from tests.web.test_exports import proved
 from tests.web.test_operations import ask, confirm, list_operation, operation_of, said
 from tests.web.test_pages import url_of
 
@@ -192,3 +194,16 @@ def test_needs_me_names_endpoints_that_fail_are_gone_or_were_not_told(scene: Sce
     assert [item.kind for item in attention().items if item.kind.startswith("webhooks")] == ["webhooks off"]
     webhooks.enable_endpoint(endpoint=WebhookEndpoint.objects.get(name="old shop"), actor=ACTOR, reason="back")
     assert not [item for item in attention().items if item.kind.startswith("webhooks")]
+
+
+def test_an_endpoint_of_one_client_is_made_by_the_clients_id(operator: Client) -> None:
+    of, namesake = factories.client(name="Bakery"), factories.client(name="Bakery")
+    url = list_operation(WebhookEndpoint, "create")
+
+    unknown = confirm(proved(operator), url, **NEW | {"client": "nobody"})
+    confirm(operator, url, **NEW | {"client": of.external_id})
+
+    assert "No client has this id." in unknown.content.decode()
+    assert WebhookEndpoint.objects.get().client == of
+    # Of whom nobody asks, nothing is listed to choose from.
+    assert namesake.external_id not in ask(operator, url)[0]
