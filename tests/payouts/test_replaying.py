@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection
 
 from config.lib import clock
@@ -126,6 +128,19 @@ def test_it_waits_while_the_intake_is_paused() -> None:
     resume(switch=Switch.INTAKE, actor=ACTOR)
     carry_out_replays(actor=ACTOR)
     assert (waiting_replays(), Accumulation.objects.count()) == (0, 1)
+
+
+def test_the_command_stops_at_a_pause_and_says_it_once() -> None:
+    refused("a", "b", "c")
+    client("shop-b")
+    pause(switch=Switch.INTAKE, reason="repair", actor=ACTOR)
+    told = StringIO()
+
+    with pytest.raises(CommandError, match=r"repair.* start again when it is lifted"):
+        call_command("replay_inbox", failed=True, stdout=told, stderr=told)
+
+    assert "repair" not in told.getvalue()
+    assert not Accumulation.objects.exists()
 
 
 def test_a_fault_of_ours_at_one_ends_its_run_and_not_the_others() -> None:

@@ -10,6 +10,7 @@ from django.db.models import Count
 
 from config.lib.errors import SluiceError
 from config.lib.shell import moment, shell_actor
+from hostpay.services import PausedError
 from payouts.models import InboundEvent, Outcome
 from payouts.services import Which, replay_event, replayable_events
 
@@ -78,6 +79,11 @@ class Command(BaseCommand):
         except InboundEvent.DoesNotExist:
             self.stderr.write(f"event {event_id}: there is none.")
             return False
+        except PausedError as pause:
+            # Each of the others would be refused for the same.
+            raise CommandError(
+                f"event {event_id}: {pause} Those before it are done; start again when it is lifted."
+            ) from None
         except SluiceError as error:
             self.stderr.write(f"event {event_id}: {error}")
             return False
