@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth.views import PasswordChangeView
 from django.core.exceptions import PermissionDenied
+from django.core.paginator import InvalidPage
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
@@ -50,6 +51,17 @@ class SluiceAdminSite(AdminSite):
         if request.method == "POST" and response.status_code == HTTPStatus.FOUND:
             step_up.remember_proof(request)
         return response
+
+    def search(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """unfold's; where it breaks off with an error, there is no such page of what was found."""
+        page = request.GET.get("page", "1")
+        if not (page.isascii() and page.isdigit()):
+            raise Http404("no number of a page")
+        try:
+            found: HttpResponse = super().search(request, extra_context)  # type: ignore[misc]
+        except InvalidPage:
+            raise Http404("no such page of what was found") from None
+        return found
 
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         from config.admin_site.login import OwnPasswordForm  # noqa: PLC0415 (forms want the settings)
