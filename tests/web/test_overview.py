@@ -19,6 +19,7 @@ from config.admin_site.overview import next_check
 from config.lib.adminkit import cells, charts
 from config.lib.money import usd_text
 from hostpay import gateways
+from tests.factories import accumulation
 from tests.web.scene import Scene
 
 
@@ -105,6 +106,19 @@ def test_it_finds_objects_by_their_whole_id(scene: Scene, operator: Client) -> N
         answer = operator.get(reverse("admin:search"), {"s": term, "extended": "1"})
         assert "/change/" in answer.content.decode(), term
     assert "/change/" not in operator.get(reverse("admin:search"), {"s": "order-", "extended": "1"}).content.decode()
+
+
+def test_it_finds_what_is_written_in_capitals(scene: Scene, operator: Client) -> None:
+    accumulation(5, payment_id="Pay-7X")
+
+    answer = operator.get(reverse("admin:search"), {"s": "Pay-7X", "extended": "1"})
+
+    assert "Pay-7X" in answer.content.decode()
+
+
+@pytest.mark.parametrize("page", ["x", "0", "99", "-1", "\u0661"])
+def test_a_page_of_the_search_that_there_is_not_is_not_found(operator: Client, page: str) -> None:
+    assert operator.get(reverse("admin:search"), {"s": "batch", "page": page}).status_code == 404
 
 
 def test_it_writes_amounts_exactly() -> None:
