@@ -74,7 +74,7 @@ class SluicePeriodicTaskAdmin(ChangesByProof, PeriodicTaskAdmin, UnfoldModelAdmi
         return cells.when(entry.last_run_at)
 
 
-class SluiceScheduleAdmin(UnfoldModelAdmin):  # type: ignore[misc]
+class SluiceScheduleAdmin(ChangesByProof, UnfoldModelAdmin):  # type: ignore[misc]
     """Intervals and crontabs that entries of the schedule refer to."""
 
 

@@ -10,7 +10,7 @@ import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Group, User
 from django.test import Client as Browser
-from django_celery_beat.models import PeriodicTask
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from batches.models import ConversionPolicy
 from config.lib.adminkit.operations import Operation
@@ -234,11 +234,17 @@ def test_f72_a_session_that_was_left_open_gives_nobody_a_password_or_a_role(root
 
 def test_f72_a_session_that_was_left_open_changes_no_schedule(root: Browser) -> None:
     before = list(PeriodicTask.objects.values())
+    of = "/admin/django_celery_beat"
 
-    answer = root.post("/admin/django_celery_beat/periodictask/add/", {"name": "evil", "task": "evil"})
+    answers = [
+        root.post(f"{of}/periodictask/add/", {"name": "evil", "task": "evil"}),
+        root.post(f"{of}/intervalschedule/add/", {"every": "1000", "period": "days"}),
+        root.post(f"{of}/crontabschedule/add/", {"minute": "*"}),
+    ]
 
-    assert "Nothing was changed yet." in text_of(answer)
+    assert all("Nothing was changed yet." in text_of(answer) for answer in answers)
     assert list(PeriodicTask.objects.values()) == before
+    assert not IntervalSchedule.objects.filter(every=1000).exists()
 
 
 def test_f72_a_session_that_was_left_open_changes_no_clients_terms(left_open: Browser) -> None:
