@@ -28,10 +28,12 @@ def signed(secret: str, message_id: str, body: bytes) -> dict[str, str]:
 No answer, 429 or 5xx: send the same body under the same `webhook-id` again, with a new timestamp and signature. A payment
 is recorded once; a repeat is answered 200 with `Idempotent-Replayed: true`.
 
-**Everything else** needs an API key: `Authorization: Bearer sk_...`. The scope `read` shows everything, `ops` does what an
+**Most else** needs an API key, `Authorization: Bearer sk_...`, but for what takes a signed token or a provider's
+signature, and says so. The scope `read` shows everything, `ops` does what an
 operator does, `ingest` voids what its payment system sent. Keys are made in the admin, and by `manage.py create_api_key`.
 
-**A POST that is sent twice** is carried out once, and answered twice, if both have the same `Idempotency-Key`.
+**A POST with an API key that is sent twice** is carried out once, and answered twice, if both have the same
+`Idempotency-Key`.
 
 **Refusals** are problem objects (RFC 9457, `application/problem+json`). Programs go by `code`, which does not change;
 `detail` is for people. `errors` names each field that broke a rule and the rule, at most {MOST_ERRORS} of them. 4xx: mend the

@@ -1,8 +1,9 @@
-"""Every PostgreSQL advisory lock of the project, named once.
+"""Every PostgreSQL advisory lock of the project that has a purpose of its own, named once.
 
 Lock order, for whoever takes more than one: advisory lock, then wallet row, then host payment row, then batch row,
 then accumulations (by primary key). A lock is held until the transaction ends, unless it
-is taken by `alone`.
+is taken by `alone`. Locks of one block or one transaction on chain are taken by triggers of the refunds' tables, last of
+all and in that order: `hostpay_hold_refunds` and `hostpay_divide_refund` in the migrations have them.
 """
 
 from collections.abc import Iterator

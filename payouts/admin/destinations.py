@@ -82,7 +82,7 @@ REQUEST: Operation[None] = Operation(
 
 def waiting_change(client: Client) -> DestinationChange | None:
     """The one that is asked for and not in force yet."""
-    return client.destination_changes.filter(applied_at__isnull=True, cancelled_at__isnull=True).first()
+    return client.destination_changes.pending().first()
 
 
 REQUEST_OF_CLIENT: Operation[Client] = Operation(
@@ -96,7 +96,7 @@ REQUEST_OF_CLIENT: Operation[Client] = Operation(
     ),
     initial=lambda client: {"payout_currency": client.payout_currency, "payout_network": client.payout_network},
     why_not=lambda client: "A change waits already: cancel that one first." if waiting_change(client) else "",
-    seen=lambda client: client.wallet_address,
+    seen=lambda client: f"{client.wallet_address} {client.payout_currency} {client.payout_network}",
     run=_request,
     is_grave=True,
     needs_proof=True,

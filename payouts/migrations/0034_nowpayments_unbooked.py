@@ -10,6 +10,10 @@ class Migration(migrations.Migration):
     dependencies = [("payouts", "0033_void_orders_that_wait")]
 
     operations = [
+        # Of millions of payments it takes longer than a statement usually may.
+        migrations.RunSQL("SET statement_timeout = 0", "RESET statement_timeout"),
+        # What a build that broke off has left, which is no index.
+        migrations.RunSQL("DROP INDEX CONCURRENTLY IF EXISTS now_payment_unbooked", migrations.RunSQL.noop),
         AddIndexConcurrently(
             "nowpayment",
             models.Index(
@@ -18,4 +22,5 @@ class Migration(migrations.Migration):
                 name="now_payment_unbooked",
             ),
         ),
+        migrations.RunSQL("RESET statement_timeout", "SET statement_timeout = 0"),
     ]

@@ -12,6 +12,8 @@ class Migration(migrations.Migration):
     operations = [
         # Of millions of deliveries it takes longer than a statement usually may.
         migrations.RunSQL("SET statement_timeout = 0", "RESET statement_timeout"),
+        # What a build that broke off has left, which is no index.
+        migrations.RunSQL("DROP INDEX CONCURRENTLY IF EXISTS inbound_event_that_was_many", migrations.RunSQL.noop),
         AddIndexConcurrently(
             "inboundevent",
             models.Index(

@@ -88,17 +88,23 @@ def take_payments(*, delivery: Delivery, actor: Actor) -> list[Ended]:
 def _refuse_if_id_was_another(delivery: Delivery) -> None:
     """Go on if the delivery's id is new, or if it is the same delivery again, byte by byte.
 
-    Which payment was meant by an id cannot be compared here as for one payment alone: there are thousands.
+    Which payment was meant by an id cannot be compared here as for one payment alone: there are thousands. What stands of
+    a list whose processing broke off is its payments, each as it is written there, when they were processed again.
 
     Raises:
         ConflictingDeliveryError: it stood for another request.
+        PausedError: it did, and an operator paused the intake; nothing is kept.
     """
     with connection.cursor() as cursor:
         cursor.execute(_SAME_ID, {"source": delivery.source, "event_id": delivery.event_id})
         stood = cursor.fetchall()
     # The usual one is new, and its body is not hashed.
-    if not stood or hashlib.sha256(delivery.body).hexdigest() in {body_sha256 for _, body_sha256 in stood}:
+    if not stood:
         return
+    hashes = {body_sha256 for _, body_sha256 in stood}
+    if _sha256(delivery.body) in hashes or hashes <= set(map(_sha256, texts_in_list(delivery.body))):
+        return
+    refuse_if_paused(Switch.INTAKE)
     why = (
         f"The delivery {delivery.event_id} was processed before with another body (event {stood[0][0]}); nothing of this"
         " one was recorded. It can be sent under an id of its own."
@@ -106,6 +112,10 @@ def _refuse_if_id_was_another(delivery: Delivery) -> None:
     delivery.as_unsettled(Outcome.CONFLICT, why).save()
     count_refusals(source=delivery.source, codes=[ConflictingDeliveryError.code])
     raise ConflictingDeliveryError(why)
+
+
+def _sha256(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()
 
 
 def _items_of(body: bytes) -> list[object]:

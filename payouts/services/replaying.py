@@ -124,6 +124,9 @@ def _carry_out(event_id: int, actor: Actor) -> bool:
         replay_event(event_id=event_id, actor=actor)
     except PausedError:
         is_paused = True
+    except RefusedError as refusal:
+        # Somebody asked for it, and its history must say why nothing was done.
+        InboundEvent.objects.get(pk=event_id).note(actor=actor, reason=f"not processed again: {refusal}")
     except SluiceError:
         # Its row and its history say what came of it.
         pass

@@ -193,6 +193,16 @@ def test_f13_an_id_that_stood_for_another_request_is_a_conflict_for_a_person(*, 
     assert send_bulk(payments(2, 3), event_id="event-2").json()["recorded"] == 2
 
 
+def test_f13_while_the_intake_is_paused_a_conflict_too_is_told_to_come_again() -> None:
+    client()
+    send_bulk(payments(1), event_id="event-1")
+    Pause.objects.create(switch=Switch.INTAKE, actor="alice", reason="maintenance")
+
+    assert send_bulk(payments(2), event_id="event-1").json()["code"] == "intake_paused"
+
+    assert InboundEvent.objects.count() == 1
+
+
 def test_f1_the_same_list_under_its_id_again_is_answered_again() -> None:
     client()
     items = [*payments(1)["payments"], payment(payment_id="stranger", client_id="client-2")]
@@ -358,7 +368,7 @@ def test_f6_a_bulk_that_breaks_off_leaves_its_payments_in_the_inbox_one_by_one()
             URL,
             body := json.dumps(payments(1, 2)).encode(),
             content_type="application/json",
-            headers=signed_headers(body),
+            headers=signed_headers(body, event_id="event-1"),
         )
         events = list(InboundEvent.objects.order_by("pk"))
         recorded_meanwhile = Accumulation.objects.count()
@@ -371,3 +381,6 @@ def test_f6_a_bulk_that_breaks_off_leaves_its_payments_in_the_inbox_one_by_one()
     for event in events:
         replay_event(event_id=event.pk, actor=ACTOR)
     assert set(Accumulation.objects.values_list("payment_id", flat=True)) == {"payment-1", "payment-2"}
+    # Its sender, who heard of no success, sends the same again.
+    assert send_bulk(payments(1, 2), event_id="event-1").json()["replayed"] == 2
+    assert send_bulk(payments(1, 3), event_id="event-1").status_code == 409

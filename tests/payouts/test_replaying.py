@@ -202,6 +202,11 @@ def test_a_list_that_was_refused_whole_is_not_read_as_one_payment() -> None:
     event.refresh_from_db()
     assert (event.error, event.attempts) == (why, 1)
     assert not event.status_changes.exists()
+    assert ask_for_replays(which=Which(), at_most=5, actor=ACTOR, reason="a test") == 1
+    carry_out_replays(actor=ACTOR)
+    asked, refused = event.status_changes.order_by("pk")
+    assert asked.reason == "to be processed again: a test"
+    assert refused.reason.startswith(f"not processed again: Event {event.pk} is a list that was refused as a whole")
     # One of its payments, which is a delivery of its own, is processed again.
     send_bulk({"payments": [payment(client_id="shop-1")]}, event_id="event-2")
     client("shop-1")

@@ -17,6 +17,8 @@ from unfold.widgets import UnfoldAdminPasswordWidget
 PASSWORD: Final = "password"  # noqa: S105 (a field's name)
 # Apart from the fields of Django's own forms, some of which ask for passwords too.
 _PREFIX: Final = "proof"
+# What Django's forms call somebody's new password. It travels through no page: the form asks for it anew.
+_SECRETS: Final = "password"
 
 
 class ProvesPeople(Protocol):
@@ -94,7 +96,7 @@ class ChangesByProof(ModelAdmin):  # type: ignore[type-arg] # (not generic when 
             (each, value)
             for each, values in request.POST.lists()
             for value in values
-            if each not in {name, "csrfmiddlewaretoken"}
+            if each not in {name, "csrfmiddlewaretoken"} and not each.startswith(_SECRETS)
         ]
         context = {**site.each_context(request), "title": "Is it you?", "form": form, "kept": kept, "opts": self.opts}
         response = TemplateResponse(request, "admin/proof.html", context)
