@@ -134,9 +134,12 @@ def _take_step(payment: NowPayment, actor: Actor) -> None:
             take_back(payment=payment, actor=actor)
         elif is_owed and not payment.review_reason:
             _book(payment, actor)
-        elif is_owed and payment.review_cause == ReviewCause.UNANSWERED and payment.outcome_amount:
+        elif is_owed and payment.review_cause == ReviewCause.UNANSWERED and _has_outcome(payment):
             # The exchange did not tell its price, which it may by now: due at once, and booked by the next step.
             end_by_retry(payment=payment, actor=actor, causes=(ReviewCause.UNANSWERED,), reason="tried again")
+        elif is_owed and payment.review_cause == ReviewCause.UNANSWERED:
+            # Money has come, and only the provider can say how much: asked for as long as a person has not decided.
+            _look(payment, actor, again_after=STALE_AGAIN)
         else:
             _look(payment, actor)
     except REFUSALS as refusal:
@@ -149,7 +152,7 @@ def _take_step(payment: NowPayment, actor: Actor) -> None:
 
 
 def _book(payment: NowPayment, actor: Actor) -> None:
-    if not Decimal(payment.outcome_amount or 0):
+    if not _has_outcome(payment):
         # Finished, and nothing said of what reached us: not yet, as the provider's answers come before its figures.
         if payment.looks >= _MOST_LOOKS_FOR_OUTCOME:
             raise PermanentError(f"NOWPayments calls payment {payment.payment_id} {payment.status} without an outcome.")
@@ -162,6 +165,11 @@ def _book(payment: NowPayment, actor: Actor) -> None:
             return
         payment.valued_usd, payment.eth_usd = usd, eth_usd
     book(payment=payment, actor=actor)
+
+
+def _has_outcome(payment: NowPayment) -> bool:
+    """Whether it is told what reached us; an outcome of 0 is none."""
+    return bool(Decimal(payment.outcome_amount or 0))
 
 
 def _look(payment: NowPayment, actor: Actor, *, again_after: timedelta | None = None) -> None:

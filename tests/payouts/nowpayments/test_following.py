@@ -256,6 +256,27 @@ def test_one_without_an_outcome_for_long_is_for_a_person(provider: ScriptedServe
     assert known().review_reason == "NOWPayments calls payment 5524759814 finished without an outcome."
 
 
+@pytest.mark.parametrize("nothing", ["0", "0.00", None])
+def test_one_without_an_outcome_for_long_is_asked_for_each_day_until_it_is_told(
+    nothing: str | None, provider: ScriptedServer
+) -> None:
+    client()
+    provider.say_json(answer(outcome_amount=nothing))
+    tell(outcome_amount=nothing)
+    for _ in range(6):
+        look()
+    asked, since, told = len(provider.asked), known().review_since, known().status_changes.count()
+    assert (known().review_cause, asked) == (ReviewCause.UNANSWERED, 6)
+
+    assert [round(wait_of(look()) / timedelta(days=1)) for _ in range(4)] == [1, 1, 1, 1]
+
+    assert len(provider.asked) == asked + 4
+    assert (known().review_since, known().status_changes.count()) == (since, told)
+    assert not Accumulation.objects.exists()
+    provider.say_json(answer())
+    assert (look().review_reason, Accumulation.objects.get().outcome_amount) == ("", "0.0099")
+
+
 def test_one_that_is_unfinished_for_a_month_is_for_a_person(provider: ScriptedServer) -> None:
     tell(payment_status="waiting")
     provider.say_json(answer(payment_status="waiting"))
