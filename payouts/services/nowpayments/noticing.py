@@ -7,6 +7,7 @@ the latest clock. The order of arrival makes no difference, nor does repetition.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -207,9 +208,19 @@ def _correct(payment: NowPayment, told: Told, event: InboundEvent, actor: Actor)
     payment.refresh_from_db()
     payment.note(actor=actor, reason="NOWPayments corrected its figures", data={"before": before, **shown(told)})
     if payment.accumulation_id is not None:
-        reason = "NOWPayments changed its figures after they were booked; what was booked stands."
+        reason = f"{_correction(payment, told, before)}; what was booked stands."
         open_review(payment=payment, actor=actor, cause=ReviewCause.NEWS, reason=reason)
     _tell_of_news_aside(payment, actor)
+
+
+def _correction(payment: NowPayment, told: Told, before: Mapping[str, str]) -> str:
+    """How the figures were corrected and when: no two read alike, so that each is a question of its own."""
+    now = {name: getattr(payment, name) for name in FIGURES}
+    changes = [
+        f"{name} was {before[name] or 'nothing'}, is {now[name]}" for name in FIGURES if now[name] != before[name]
+    ]
+    at = "" if told.updated_at is None else f" at {told.updated_at:%Y-%m-%d %H:%M:%S.%f} UTC"
+    return f"NOWPayments changed its figures{at}, after they were booked: {', '.join(changes)}"
 
 
 def _tell_of_news_aside(payment: NowPayment, actor: Actor) -> None:

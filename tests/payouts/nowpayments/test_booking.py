@@ -562,7 +562,10 @@ def test_figures_that_change_after_the_booking_change_nothing_and_are_told() -> 
     tell(outcome_amount="0.0098", updated_at=1765249469999)
 
     assert only().outcome_amount == "0.0099"
-    assert known().review_reason == "NOWPayments changed its figures after they were booked; what was booked stands."
+    assert known().review_reason == (
+        "NOWPayments changed its figures at 2025-12-09 03:04:29.999000 UTC, after they were booked:"
+        " outcome_amount was 0.0099, is 0.0098; what was booked stands."
+    )
 
 
 def test_finished_after_a_part_was_booked_is_for_a_person() -> None:

@@ -10,6 +10,7 @@ from django.test import Client as Browser
 
 from batches.services import release_batch
 from config.lib.adminkit.links import page_of
+from config.lib.adminkit.operations import describe_state
 from payouts.models import Accumulation, AccumulationStatus, ReviewCause
 from payouts.services import close_review, unhold_accumulation
 from payouts.services.nowpayments.reviewing import open_review
@@ -88,6 +89,22 @@ def test_a_person_who_let_it_go_on_is_not_contradicted_by_the_same_news() -> Non
     hear(price_amount="32")
 
     assert booked().status == AccumulationStatus.PENDING
+
+
+def test_each_correction_is_a_question_of_its_own_and_holds() -> None:
+    # Back and forth: figures that were told before are news again.
+    for turn, outcome in enumerate(("0.0098", "0.0001", "0.0098", "0.0001")):
+        if booked().status == AccumulationStatus.HELD:
+            # Who lets it go on leaves the review open.
+            unhold_accumulation(accumulation=booked(), actor=ACTOR, reason="so it is")
+        seen = describe_state(known())
+
+        hear(outcome_amount=outcome, updated_at=1765249469999 + turn)
+
+        assert booked().status == AccumulationStatus.HELD
+        # Who closes the review from a page that is older is shown the new figures first.
+        assert describe_state(known()) != seen
+        assert known().review_reason.endswith(f"is {outcome}; what was booked stands.")
 
 
 def test_another_release_leaves_alone_what_a_person_let_go_on() -> None:
