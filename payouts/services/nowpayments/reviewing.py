@@ -22,16 +22,20 @@ from payouts.services.nowpayments.doubting import DOUBTS, hold_booked
 
 _BY_GRAVITY = ReviewCause.values
 _ENDED_BY_NEWS = (ReviewCause.REFUSED, ReviewCause.UNANSWERED, ReviewCause.STALE)
+# That somebody waits for: nobody does once nothing is to be booked.
+_OF_WAITING = (ReviewCause.UNANSWERED, ReviewCause.STALE)
 
 
 def open_review(*, payment: NowPayment, actor: Actor, cause: ReviewCause, reason: str) -> None:
     """Say that a person must look at it, and why; a further reason is added to those that stand.
 
-    What was booked and is in doubt by that is kept out of batches.
+    What was booked and is in doubt by that is kept out of batches. One that was set aside waits for nothing: for want of
+    an answer, or of an end, nobody is asked about it.
     """
     with transaction.atomic():
         row = _locked(payment)
-        if reason not in row.review_reason:
+        is_moot = row.set_aside_at is not None and cause in _OF_WAITING
+        if reason not in row.review_reason and not is_moot:
             causes = [each for each in (row.review_cause, cause.value) if each]
             row.review_reason = f"{row.review_reason} {reason}".strip()
             row.review_cause = max(causes, key=_BY_GRAVITY.index)
@@ -78,8 +82,12 @@ def end_by_retry(*, payment: NowPayment, actor: Actor, causes: Collection[str], 
 
 
 def try_again_with_news(*, payment: NowPayment, actor: Actor, reason: str) -> None:
-    """Close the review of a payment that is not booked, if all it asks was for want of what is told now."""
-    if payment.accumulation_id is None and payment.review_cause in _ENDED_BY_NEWS:
+    """Close the review of a payment that is not booked, if all it asks was for want of what is told now.
+
+    One that was set aside is not tried again, whatever is told of it.
+    """
+    is_undecided = payment.accumulation_id is None and payment.set_aside_at is None
+    if is_undecided and payment.review_cause in _ENDED_BY_NEWS:
         end_by_retry(payment=payment, actor=actor, causes=_ENDED_BY_NEWS, reason=reason)
         payment.refresh_from_db()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
+from threading import Event
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from payouts.services import (
     take_up_again,
 )
 from payouts.services.nowpayments.reviewing import open_review
+from tests.lib.concurrency import crew, wait_until
 from tests.lib.scripted_http import Reply, ScriptedServer
 from tests.payouts.nowpayments.sending import ACTOR, body, known, tell
 from tests.payouts.sending import client
@@ -534,6 +536,49 @@ def test_money_that_comes_after_a_payment_was_set_aside_is_told() -> None:
     close_review(payment=known(), actor=ACTOR, reason="sent back by hand")
     advance_payment(payment_pk=known().pk, actor=ACTOR)
     assert (known().review_reason, Accumulation.objects.count()) == ("", 0)
+
+
+def test_one_that_is_set_aside_while_it_is_asked_about_is_in_no_review_for_want_of_the_answer(
+    provider: ScriptedServer,
+) -> None:
+    tell(payment_status="waiting")
+    NowPayment.objects.update(next_action_at=timezone.now())
+    answers = Event()
+    provider.say(Reply(status=403, until=answers))
+    with crew(1) as workers:
+        looked = workers.start(lambda: advance_payment(payment_pk=known().pk, actor=ACTOR))
+        wait_until(lambda: bool(provider.asked))
+        set_aside(payment=known(), actor=ACTOR, reason="the order was cancelled")
+        answers.set()
+        looked.result()
+
+    assert (known().review_reason, known().next_action_at) == ("", None)
+
+
+@pytest.mark.parametrize("cause", [ReviewCause.UNANSWERED, ReviewCause.STALE])
+def test_who_set_it_aside_need_not_decide_for_want_of_anything(cause: ReviewCause) -> None:
+    tell(payment_status="waiting")
+    set_aside(payment=known(), actor=ACTOR, reason="the order was cancelled")
+
+    open_review(payment=known(), actor=ACTOR, cause=cause, reason="for a test")
+
+    assert (known().review_reason, known().review_cause) == ("", "")
+    assert not known().status_changes.filter(reason__contains="needs a person").exists()
+
+
+def test_what_is_told_of_one_that_was_set_aside_in_review_is_taken_in() -> None:
+    """As earlier versions left it: set aside, and in review for want of an answer."""
+    client()
+    tell(payment_status="waiting")
+    open_review(payment=known(), actor=ACTOR, cause=ReviewCause.UNANSWERED, reason="HTTP 403")
+    NowPayment.objects.update(set_aside_at=timezone.now(), next_action_at=None)
+
+    event = tell()
+
+    assert (event.outcome, event.error, known().status) == (Outcome.NOTED, "", "finished")
+    assert known().review_cause == ReviewCause.NEWS
+    assert "since then NOWPayments calls it finished, with an outcome of 0.0099 eth." in known().review_reason
+    assert not Accumulation.objects.exists()
 
 
 def test_what_is_booked_is_not_set_aside() -> None:
