@@ -46,6 +46,8 @@ CLOSE_REVIEW: Operation[NowPayment] = Operation(
     consequence=_consequence,
     why_not=lambda payment: "" if payment.review_reason else "Nothing is to be decided.",
     seen=describe_state,
+    # It books what a guard kept from being booked.
+    needs_proof=True,
     run=_close,
 )
 
@@ -91,6 +93,8 @@ TAKE_UP_AGAIN: Operation[NowPayment] = Operation(
     ),
     why_not=lambda payment: "" if payment.set_aside_at is not None else "It is not set aside.",
     seen=describe_state,
+    # It books what a guard kept from being booked.
+    needs_proof=True,
     run=_take_up,
 )
 

@@ -40,6 +40,7 @@ ASKED_FOR = {
     "payouts.client": {"destination"},
     "payouts.destinationchange": {"request"},
     "payouts.failedtries": {"forget"},
+    "payouts.nowpayment": {"close-review", "take-up-again"},
     "payouts.webhookendpoint": {"create", "change", "rotate-secret"},
 }
 
