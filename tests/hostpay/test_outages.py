@@ -34,6 +34,7 @@ from hostpay.models import (
 from hostpay.services import halting
 from tests.hostpay.chain import ACTOR, ALICE, look, ordered, requested, variants
 from tests.lib.concurrency import crew
+from tests.lib.swaps import Swaps
 from tests.lib.unguarded import unguarded
 from tests.lib.world import World
 
@@ -299,6 +300,7 @@ def books() -> dict[str, list[Any]]:
 def test_f69_books_from_a_backup_sign_nothing_and_a_lifted_halt_pays_nothing_twice(world: World) -> None:
     world.drive_to(ordered(world), "settled")
     payment = world.drive_to_final(ordered(world))
+    Swaps(world=world).seen_by_provider(payment)
     nonce = NonceSlot.objects.get(payment=payment).nonce
     sent = world.sent_transactions()
 
