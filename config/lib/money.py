@@ -31,6 +31,7 @@ __all__ = (
     "fee_of",
     "format_units",
     "from_units",
+    "is_plain_decimal",
     "loads_exact",
     "number_text",
     "parse_coin_amount",
@@ -125,6 +126,11 @@ def parse_money(text: object, *, max_integer_digits: int = 12, max_decimals: int
     """
     _digits_of(text, max_integer_digits, max_decimals, field=field)
     return Decimal(str(text))
+
+
+def is_plain_decimal(text: str) -> bool:
+    """Whether it is ASCII digits, with or without a point: no sign, exponent, white space, separator or leading zero."""
+    return _PLAIN_DECIMAL.fullmatch(text) is not None
 
 
 def number_text(value: object) -> object:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,8 +11,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, DecimalField, Field, Sum
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import get_object_or_404
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -24,11 +22,11 @@ from config.lib.adminkit import cells
 from config.lib.adminkit.admins import ListAdmin
 from config.lib.adminkit.export_columns import field, fields
 from config.lib.adminkit.links import linked, list_of
-from config.lib.adminkit.operations import Button, button, operate
+from config.lib.adminkit.operations import Button
 from config.lib.adminkit.pages import Facts, Table, columns, facts
 from config.lib.adminkit.proof import ChangesByProof
 from config.lib.errors import RefusedError
-from config.lib.money import usd_text
+from config.lib.money import is_plain_decimal, usd_text
 from config.lib.problems import InvalidFieldsError
 from payouts.admin.client_import import IMPORT, import_view
 from payouts.admin.destinations import REQUEST_OF_CLIENT, changes_of, waiting_change
@@ -45,7 +43,6 @@ from payouts.services.clients import (
 )
 
 _RECENT = 20
-_PLAIN_DECIMAL = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?")
 _LABELS = {"payout_threshold_usd": "Payout threshold (USD)", "fee_percent": "Fee (%)"}
 _STALE = (
     "Nothing was saved: the client was changed since this page was opened, by somebody else or by a first click of yours."
@@ -65,7 +62,7 @@ class PlainDecimalField(forms.DecimalField):
 
     def to_python(self, value: Any) -> Any:
         text = str(value).strip() if value is not None else ""
-        if text and not _PLAIN_DECIMAL.fullmatch(text):
+        if text and not is_plain_decimal(text):
             raise forms.ValidationError("A plain number, like 12.5.", code="invalid")
         return super().to_python(value)
 
@@ -146,12 +143,7 @@ class ClientAdmin(ChangesByProof, ListAdmin[Client]):
 
     def get_urls(self) -> list[URLPattern]:
         importing = self.admin_site.admin_view(self.import_view)
-        operating = self.admin_site.admin_view(self.operation_view)
-        return [
-            path("import/", importing, name="payouts_client_import"),
-            path("<int:pk>/do/<slug:name>/", operating, name="payouts_client_operate"),
-            *super().get_urls(),
-        ]
+        return [path("import/", importing, name="payouts_client_import"), *super().get_urls()]
 
     def list_buttons(self, request: HttpRequest) -> list[Button]:
         mine = []
@@ -162,15 +154,6 @@ class ClientAdmin(ChangesByProof, ListAdmin[Client]):
     def import_view(self, request: HttpRequest) -> HttpResponse:
         """Clients from an uploaded file."""
         return import_view(request, place=self._place(self.opts.label_lower, self.page_url("changelist")))
-
-    def operation_view(self, request: HttpRequest, pk: int, name: str) -> HttpResponse:
-        """Ask for, then do, one of `operations`."""
-        client = get_object_or_404(Client, pk=pk)
-        operation = next((each for each in self.operations if each.name == name), None)
-        if operation is None:
-            raise Http404(f"nothing called {name}")
-        place = self._place(f"{self.opts.label_lower}:{pk}", self.page_url("change", pk))
-        return operate(request, operation=operation, obj=client, place=place)
 
     def has_delete_permission(self, request: HttpRequest, obj: Client | None = None) -> bool:
         return False
@@ -228,12 +211,8 @@ class ClientAdmin(ChangesByProof, ListAdmin[Client]):
             raise PermissionDenied
         mine: dict[str, Any] = {}
         if client is not None:
-            offered = (
-                button(operation, client, self.page_url("operate", client.pk, operation.name), request.user)
-                for operation in self.operations
-            )
             mine = {
-                "buttons": [each for each in offered if each is not None],
+                "buttons": self.operation_buttons(request, client),
                 "waiting": waiting_change(client),
                 "sections": [_owed(client), changes_of(client), _latest(client), _changes(client)],
             }

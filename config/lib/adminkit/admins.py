@@ -53,6 +53,8 @@ class ListAdmin(ModelAdmin[M]):
     list_per_page = 50
     list_filter_submit = True
     empty_value_display = cells.NOTHING
+    # Of one object, each on a page of its own.
+    operations: ClassVar[Sequence[Operation[Any]]] = ()
     list_operations: ClassVar[Sequence[Operation[None]]] = ()
     exported: ClassVar[Sequence[ExportColumn]] = ()
     # A sentence above the list: what these rows are.
@@ -62,7 +64,10 @@ class ListAdmin(ModelAdmin[M]):
     def get_urls(self) -> list[URLPattern]:
         prefix = f"{self.opts.app_label}_{self.opts.model_name}"
         wrap = self.admin_site.admin_view
-        mine = [path("do/<slug:name>/", wrap(self.list_operation_view), name=f"{prefix}_do")]
+        mine = [
+            path("do/<slug:name>/", wrap(self.list_operation_view), name=f"{prefix}_do"),
+            path("<path:object_id>/do/<slug:name>/", wrap(self.operation_view), name=f"{prefix}_operate"),
+        ]
         if self.exported:
             mine.append(path("export/", wrap(self.export_view), name=f"{prefix}_export"))
         return [*mine, *super().get_urls()]
@@ -127,6 +132,32 @@ class ListAdmin(ModelAdmin[M]):
         url = _with_query(self.page_url("export"), request)
         return [Button(label="Export", icon="download", url=url, key="e")]
 
+    def operation_buttons(self, request: HttpRequest, obj: M) -> list[Button]:
+        """One for each of `operations` that this user may use, also where it is not possible now."""
+        offered = (
+            button(operation, obj, self.page_url("operate", obj.pk, operation.name), request.user)
+            for operation in self.operations
+        )
+        return [each for each in offered if each is not None]
+
+    def operation_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
+        """Ask for, then do, one of `operations`."""
+        obj = self._visible(request, object_id)
+        return operate(
+            request,
+            operation=_named(self.operations, name),
+            obj=obj,
+            place=self._place(f"{self.opts.label_lower}:{obj.pk}", self.page_url("change", obj.pk)),
+        )
+
+    def _visible(self, request: HttpRequest, object_id: str) -> M:
+        obj = self.get_object(request, unquote(object_id))
+        if obj is None:
+            raise Http404(f"no {self.opts.verbose_name} {object_id}")
+        if not self.has_view_permission(request, obj):
+            raise PermissionDenied
+        return obj
+
     def _place(self, key: str, back_url: str) -> Place:
         return Place(key=key, site=cast("SpendsTokens", self.admin_site), back_url=back_url, opts=self.opts)
 
@@ -139,7 +170,6 @@ class ListAdmin(ModelAdmin[M]):
 class ObjectAdmin(ListAdmin[M]):
     """Shows its objects and what can be done with them; nobody adds, edits or deletes here, superusers included."""
 
-    operations: ClassVar[Sequence[Operation[Any]]] = ()
     # Tables of the object's page that can be taken out.
     exports: ClassVar[Sequence[ObjectExport[Any]]] = ()
 
@@ -158,11 +188,9 @@ class ObjectAdmin(ListAdmin[M]):
 
     def get_urls(self) -> list[URLPattern]:
         prefix = f"{self.opts.app_label}_{self.opts.model_name}"
-        view = self.admin_site.admin_view(self.operation_view)
-        operation = path("<path:object_id>/do/<slug:name>/", view, name=f"{prefix}_operate")
         exporting = self.admin_site.admin_view(self.object_export_view)
         table = path("<path:object_id>/export/<slug:name>/", exporting, name=f"{prefix}_export_table")
-        return [operation, table, *super().get_urls()]
+        return [table, *super().get_urls()]
 
     def change_view(
         self,
@@ -187,11 +215,7 @@ class ObjectAdmin(ListAdmin[M]):
 
     def buttons(self, request: HttpRequest, obj: M) -> list[Button]:
         """The operations that this user may use, those not possible now among them, with the reason."""
-        offered = (
-            button(operation, obj, self.page_url("operate", obj.pk, operation.name), request.user)
-            for operation in self.operations
-        )
-        return [*(each for each in offered if each is not None), *self._table_buttons(request, obj)]
+        return [*self.operation_buttons(request, obj), *self._table_buttons(request, obj)]
 
     def object_export_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse | FileResponse:
         """One of `exports`."""
@@ -222,24 +246,6 @@ class ObjectAdmin(ListAdmin[M]):
             )
             for position, table in enumerate(self.exports)
         ]
-
-    def operation_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
-        """Ask for, then do, one of `operations`."""
-        obj = self._visible(request, object_id)
-        return operate(
-            request,
-            operation=_named(self.operations, name),
-            obj=obj,
-            place=self._place(f"{self.opts.label_lower}:{obj.pk}", self.page_url("change", obj.pk)),
-        )
-
-    def _visible(self, request: HttpRequest, object_id: str) -> M:
-        obj = self.get_object(request, unquote(object_id))
-        if obj is None:
-            raise Http404(f"no {self.opts.verbose_name} {object_id}")
-        if not self.has_view_permission(request, obj):
-            raise PermissionDenied
-        return obj
 
 
 class StatusChangeAdmin(ObjectAdmin[StatusChange]):
