@@ -11,13 +11,14 @@ from django.db import IntegrityError, transaction
 
 from config.lib.audit import Actor
 from config.lib.errors import OutcomeUnknownError, TransientError
-from config.lib.money import ETH, USDT, from_units, to_units
+from config.lib.money import ETH, USDT, from_units
 from hostpay import gateways
 from hostpay.models import ExchangeOrder, HostPayment, OrderStatus, PaymentStatus, Wallet
 from hostpay.providers.addresses import AddressError, checksummed
 from hostpay.providers.changenow import ExchangeState, ExchangeStatus, ListedExchange, NotAllowedError, same_amount
 from hostpay.services import health
 from hostpay.services.steps import Proceed, Review, Said
+from hostpay.services.valuing import usdt_units
 
 # How what left the wallet unknown to the books is taken back into them.
 ADOPT = "manage.py reconcile --chain --adopt --reason …"
@@ -145,9 +146,7 @@ def wrong_payin(payment: HostPayment, order: ExchangeOrder, payin_address: str) 
 
 def units_or_none(amount: Decimal | None) -> int | None:
     """Base units of USDT in a figure of the provider, which rounds to eight places where the token has six."""
-    if amount is None:
-        return None
-    return to_units(amount.quantize(Decimal("0.000001"), rounding="ROUND_DOWN"), USDT)
+    return None if amount is None else usdt_units(amount)
 
 
 def attach_command(payment: HostPayment, order_id: str) -> str:

@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from config.lib import clock
 from config.lib.audit import Actor
 from config.lib.errors import OutcomeUnknownError, PermanentError, TransientError
-from config.lib.money import ETH, USDT, format_units, from_units, to_units
+from config.lib.money import ETH, USDT, format_units, from_units
 from hostpay import gateways
 from hostpay.models import ExchangeOrder, HostPayment, OrderStatus, PaymentStatus, Switch
 from hostpay.providers.changenow import (
@@ -29,7 +29,7 @@ from hostpay.services.adopting import adopt, ask, deposit_told, find_unanswered,
 from hostpay.services.guarding import why_stopped
 from hostpay.services.pausing import is_paused
 from hostpay.services.steps import Proceed, Review, Said, Wait, open_review
-from hostpay.services.valuing import estimated_units
+from hostpay.services.valuing import estimated_units, usdt_units
 
 # A pay-in address is funded only while its order is fresh: the provider does not say how long an unpaid one lives.
 FUNDABLE_FOR = timedelta(minutes=10)
@@ -122,18 +122,13 @@ def _price(payment: HostPayment) -> None:
     """
     if not payment.unpriced_usd or payment.priced_units is not None:
         return
-    usdt, whole = _usdt_units(payment.unpriced_usd), _usdt_units(payment.expected_usd or Decimal(0))
+    usdt, whole = usdt_units(payment.unpriced_usd), usdt_units(payment.expected_usd or Decimal(0))
     wei = estimated_units(usdt, whole_units=whole, from_asset=USDT, to_asset=ETH)
     if wei <= 0:
         message = f"the provider values {format_units(usdt, USDT)} at nothing (host payment {payment.pk})"
         raise PermanentError(message)
     HostPayment.objects.filter(pk=payment.pk, priced_units__isnull=True).update(priced_units=wei)
     payment.refresh_from_db(fields=("priced_units",))
-
-
-def _usdt_units(usd: Decimal) -> int:
-    # Ten-millionths of a dollar are below the token's precision; rounding down keeps it from promising more.
-    return to_units(usd.quantize(Decimal("0.000001"), rounding="ROUND_DOWN"), USDT)
 
 
 def _limits_of_provider(payment: HostPayment) -> Said | None:

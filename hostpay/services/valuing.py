@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from fractions import Fraction
 from math import floor
 
-from config.lib.money import Asset, from_units
+from config.lib.money import USDT, Asset, from_units, to_units
 from hostpay import gateways
 from hostpay.providers.changenow import OutOfRangeError
 from hostpay.services import health
@@ -29,6 +30,17 @@ def estimated_units(units: int, *, whole_units: int, from_asset: Asset, to_asset
         if whole_units <= units:
             raise
     return _estimate(whole_units, from_asset, to_asset) * units // whole_units
+
+
+def usdt_units(amount: Decimal) -> int:
+    """Units of the token in so many dollars, or in a figure of the provider's: it has six places where those have eight.
+
+    Rounding down keeps it from promising more.
+
+    Raises:
+        AmountError: negative, or too large.
+    """
+    return to_units(amount.quantize(Decimal("0.000001"), rounding="ROUND_DOWN"), USDT)
 
 
 def _estimate(units: int, from_asset: Asset, to_asset: Asset) -> int:

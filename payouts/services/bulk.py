@@ -22,7 +22,6 @@ from hostpay.models import Switch
 from hostpay.services import refuse_if_paused
 from payouts.models import (
     Accumulation,
-    AccumulationStatus,
     AccumulationStatusChange,
     BodyState,
     Client,
@@ -31,7 +30,7 @@ from payouts.models import (
     Verdict,
     VoidOrder,
 )
-from payouts.services.drafts import AmountTooSmallError, Draft, Terms, draft_of, voided
+from payouts.services.drafts import PENDING, AmountTooSmallError, Draft, Terms, draft_of, voided
 from payouts.services.facts import InvalidJsonError, PaymentFacts, facts_of
 from payouts.services.recording import (
     ConflictingDeliveryError,
@@ -45,8 +44,6 @@ from payouts.services.voiding import void_orders_for
 from payouts.services.webhooks.telling import tell_of_recorded
 
 MOST_PAYMENTS = 5000
-# An enumeration's member is asked for its value by way of Python's slowest look-up.
-_PENDING = AccumulationStatus.PENDING.value
 
 Ended = Recorded | SluiceError
 
@@ -194,7 +191,7 @@ def _recorded(named: Sequence[PaymentFacts], source: str, actor: Actor) -> list[
     born = (
         (pk, row, orders[name].reason if name in orders else row.hold_reason)
         for name, (pk, row) in inserted.items()
-        if row.status != _PENDING
+        if row.status != PENDING
     )
     _record_births(born, actor)
     _fulfil([(order, inserted[name][0]) for name, order in orders.items() if name in inserted])

@@ -15,7 +15,7 @@ from payouts.services.facts import PaymentFacts
 
 _EIGHT_PLACES = Decimal("1E-8")
 # An enumeration's member is asked for its value by way of Python's slowest look-up.
-_PENDING, _HELD = AccumulationStatus.PENDING.value, AccumulationStatus.HELD.value
+PENDING, HELD = AccumulationStatus.PENDING.value, AccumulationStatus.HELD.value
 _INSTANT_HOLD = "Instant client: payouts to clients are not built yet."
 
 
@@ -87,7 +87,7 @@ def draft_of(facts: PaymentFacts, terms: Terms) -> Draft:
         client_id=terms.client_id,
         user_id=facts.user_id,
         subscription_id=facts.subscription_id,
-        status=_HELD if hold_reason else _PENDING,
+        status=HELD if hold_reason else PENDING,
         hold_reason=hold_reason,
         gross_usd=gross_usd,
         fee_percent=percent,

@@ -14,7 +14,6 @@ from config.lib.errors import SluiceError
 from config.lib.money import InexactJsonError, MoneyError, loads_exact, number_text, parse_money
 from config.lib.problems import FieldError, InvalidFieldsError
 
-ONE_WORD = re.compile(r"[\x21-\x7e]+")
 CURRENCY = re.compile(r"[A-Za-z0-9]{2,16}")
 # What arrived of any asset: no known one has more than 18 decimals, and 30 digits before them hold any supply.
 COIN_AMOUNT = re.compile(r"(0|[1-9][0-9]{0,29})(\.[0-9]{1,18})?")

@@ -52,6 +52,7 @@ SENT = 15 * 10**15
 BACK = 145 * 10**14
 STRANGER = "0x" + "12" * 20
 CONTRACT = "0x" + "fb" * 20
+OTHER_CONTRACT = "0x" + "fc" * 20
 TWO_DAYS = timedelta(days=2)
 
 
@@ -452,8 +453,7 @@ def test_f38_where_nothing_is_traced_what_is_booked_of_a_block_is_not_there_twic
     swaps: Swaps, settings: Settings
 ) -> None:
     first, second = lost(swaps), lost(swaps)
-    contracts = (CONTRACT, "0x" + "fc" * 20)
-    one, other = paid_by_contracts_at_once(swaps, {contracts[0]: BACK, contracts[1]: SENT - BACK})
+    one, other = paid_by_contracts_at_once(swaps, {CONTRACT: BACK, OTHER_CONTRACT: SENT - BACK})
 
     with untraced(swaps, settings):
         # Of two in one block neither is proven, and the block's rise is a limit for both together.
@@ -474,9 +474,8 @@ def test_f38_of_two_accepted_at_one_moment_by_the_balance_of_one_block_one_is_bo
     swaps: Swaps, settings: Settings
 ) -> None:
     first, second = lost(swaps), lost(swaps)
-    contracts = (CONTRACT, "0x" + "fc" * 20)
     # The block brought enough for either amount, and not for both.
-    one, other = paid_by_contracts_at_once(swaps, {contracts[0]: BACK, contracts[1]: SENT - BACK})
+    one, other = paid_by_contracts_at_once(swaps, {CONTRACT: BACK, OTHER_CONTRACT: SENT - BACK})
 
     with untraced(swaps, settings), crew(2) as workers:
         proposals = [
